@@ -1,0 +1,130 @@
+"""Which endorsements a transaction needs: chaincode, collection and key-level policies, as Fabric's validation applies them."""
+
+from collections.abc import Iterator, Sequence
+
+from fabric_protos.common import policies_pb2
+from fabric_protos.peer import collection_pb2, policy_pb2, transaction_pb2
+from fabric_protos.peer.lifecycle import chaincode_definition_pb2, db_pb2
+from google.protobuf.message import DecodeError
+
+from fabric.channel import ENDORSEMENT, LIFECYCLE_ENDORSEMENT, ChannelConfig
+from fabric.msp import Member
+from fabric.policies import PolicyError, signature_policy_satisfied
+from fabric.rwset import NamespaceRwset
+from fabric.worldstate import Key, Space, WorldState
+
+LIFECYCLE = "_lifecycle"
+
+_VALIDATION_PARAMETER = "VALIDATION_PARAMETER"  # Fabric's name for the metadata entry that holds a key's own policy
+_IMPLICIT = "_implicit_org_"  # prefix of the private collection that every organisation has in every chaincode
+
+
+class UndefinedChaincode(ValueError):  # noqa: N818 - says what the chaincode is
+    """No committed definition of the chaincode exists on this channel."""
+
+
+class EndorsementRules:
+    """The policies in force for one block: from the channel configuration and from the state before the block."""
+
+    def __init__(self, config: ChannelConfig, state: WorldState) -> None:
+        self._config = config
+        self._state = state
+
+    def failures(self, chaincode: str, rwsets: Sequence[NamespaceRwset], signers: Sequence[Member]) -> dict[int, str]:
+        """The validation codes a peer may give for policies that do not hold, with the reason; empty if all hold.
+
+        There can be several: a peer stops at the first name space that fails, and takes them in no fixed order.
+        """
+        written = {rwset.namespace: rwset for rwset in rwsets if _writes(rwset)}
+        found: dict[int, str] = {}
+        for namespace in sorted({chaincode, *written}):
+            try:
+                reason = self._unmet(written.get(namespace, NamespaceRwset(namespace)), signers)
+            except UndefinedChaincode as error:
+                found[int(transaction_pb2.INVALID_CHAINCODE)] = str(error)
+                continue
+            except PolicyError as error:
+                reason = str(error)
+            if reason:
+                found[int(transaction_pb2.ENDORSEMENT_POLICY_FAILURE)] = reason
+        return found
+
+    def _unmet(self, rwset: NamespaceRwset, signers: Sequence[Member]) -> str:
+        of_chaincode = self._chaincode_policy(rwset.namespace)
+        needed = {self._key_policy(space, key) or of_chaincode: space for space, key in _written_keys(rwset)}
+        for policy, space in (needed or {of_chaincode: Space(rwset.namespace)}).items():
+            if not self._satisfied(policy, signers):
+                return f"the endorsers do not satisfy the endorsement policy of what is written in {'/'.join(filter(None, space))}"
+        return ""
+
+    def _key_policy(self, space: Space, key: Key) -> bytes:
+        """The policy of the key itself, else of its collection; b"" where the chaincode's holds."""
+        entry = self._state.get(space, key)
+        own = dict(entry.metadata).get(_VALIDATION_PARAMETER, b"") if entry else b""
+        if own:
+            return _signature_policy(own)
+        return self._collection_policy(space) if space.collection else b""
+
+    def _satisfied(self, application_policy: bytes, signers: Sequence[Member]) -> bool:
+        try:
+            policy = policy_pb2.ApplicationPolicy.FromString(application_policy)
+        except DecodeError as error:
+            raise PolicyError("an endorsement policy cannot be read") from error
+        if policy.WhichOneof("Type") == "signature_policy":
+            return signature_policy_satisfied(policy.signature_policy, signers)
+        return self._config.policies.satisfied(policy.channel_config_policy_reference, signers)
+
+    def _chaincode_policy(self, namespace: str) -> bytes:
+        if namespace == LIFECYCLE:
+            return _reference(LIFECYCLE_ENDORSEMENT)
+        if Space(LIFECYCLE) not in self._state.spaces:
+            # A ledger without lifecycle records is an embedded one, whose only chaincode has the channel's default policy.
+            return _reference(ENDORSEMENT)
+        data = self._definition(namespace, "ValidationInfo")
+        return bytes(chaincode_definition_pb2.ChaincodeValidationInfo.FromString(data).validation_parameter)
+
+    def _collection_policy(self, space: Space) -> bytes:
+        """The collection's own endorsement policy; b"" where it has none and the chaincode's holds."""
+        if space.collection.startswith(_IMPLICIT):
+            mspid = space.collection.removeprefix(_IMPLICIT)
+            return _reference(f"/Channel/Application/{self._config.application_groups.get(mspid, '')}/Endorsement")
+        data = self._definition(space.namespace, "Collections")
+        for collection in collection_pb2.CollectionConfigPackage.FromString(data).config:
+            static = collection.static_collection_config
+            if static.name == space.collection:
+                return static.endorsement_policy.SerializeToString() if static.HasField("endorsement_policy") else b""
+        raise PolicyError(f"{space.namespace} has no collection {space.collection!r}")
+
+    def _definition(self, chaincode: str, field: str) -> bytes:
+        data = self._state.value(LIFECYCLE, f"namespaces/fields/{chaincode}/{field}")
+        if data is None:
+            raise UndefinedChaincode(f"chaincode {chaincode!r} is not defined on this channel")
+        return bytes(db_pb2.StateData.FromString(data).Bytes)
+
+
+def _signature_policy(data: bytes) -> bytes:
+    try:
+        envelope = policies_pb2.SignaturePolicyEnvelope.FromString(data)
+    except DecodeError as error:
+        raise PolicyError("a key's endorsement policy cannot be read") from error
+    policy: bytes = policy_pb2.ApplicationPolicy(signature_policy=envelope).SerializeToString()
+    return policy
+
+
+def _reference(path: str) -> bytes:
+    data: bytes = policy_pb2.ApplicationPolicy(channel_config_policy_reference=path).SerializeToString()
+    return data
+
+
+def _writes(rwset: NamespaceRwset) -> bool:
+    return next(_written_keys(rwset), None) is not None
+
+
+def _written_keys(rwset: NamespaceRwset) -> Iterator[tuple[Space, Key]]:
+    public = Space(rwset.namespace)
+    yield from ((public, write.key) for write in rwset.writes)
+    yield from ((public, entry.key) for entry in rwset.metadata_writes)
+    for collection in rwset.collections:
+        private = Space(rwset.namespace, collection.collection)
+        yield from ((private, hashed.key_hash) for hashed in collection.writes)
+        yield from ((private, entry.key) for entry in collection.metadata_writes)
