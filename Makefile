@@ -16,6 +16,7 @@ $(VENV)/ready: requirements/runtime.txt requirements/development.txt pyproject.t
 	@$(BIN)/python -m uv --version >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet uv
 	$(BIN)/python -m uv pip install --python $(BIN)/python --quiet --require-hashes -r requirements/runtime.txt -r requirements/development.txt
 	$(BIN)/python -m uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation -e .
+	$(BIN)/python -c "from privacy import ckks; ckks.warm_up()"  # compiles the ring arithmetic once, instead of in every process
 	@touch $@
 
 setup: $(VENV)/ready  ## Make .venv with everything in it

@@ -55,7 +55,8 @@ class SigningIdentity:
     @property
     def serialized(self) -> bytes:
         """`msp.SerializedIdentity` bytes: the creator or endorser field of Fabric messages."""
-        return identities_pb2.SerializedIdentity(mspid=self.mspid, id_bytes=self.certificate_pem).SerializeToString()
+        message: bytes = identities_pb2.SerializedIdentity(mspid=self.mspid, id_bytes=self.certificate_pem).SerializeToString()
+        return message
 
     @property
     def fingerprint(self) -> str:

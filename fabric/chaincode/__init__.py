@@ -1,0 +1,1 @@
+"""The contract as an external chaincode service: real peers connect to it and have their transactions run."""

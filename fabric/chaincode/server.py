@@ -1,0 +1,107 @@
+"""The gRPC server that peers connect to."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+
+import grpc
+import grpc.aio
+from fabric_protos.peer import chaincode_shim_pb2_grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from fabric.chaincode.errors import ChaincodeServiceError
+from fabric.chaincode.execution import Contract
+from fabric.chaincode.session import Session
+from fabric.chaincode.workers import Workers
+
+_LARGEST_MESSAGE = 100 * 1024 * 1024  # bytes; the limit peers use for chaincode messages
+_OPTIONS = (
+    ("grpc.max_receive_message_length", _LARGEST_MESSAGE),
+    ("grpc.max_send_message_length", _LARGEST_MESSAGE),
+    # Peers ping an idle stream every minute; gRPC's default would take that for abuse and close the connection.
+    ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    # Without it a second service on a taken port would start, and get every other connection.
+    ("grpc.so_reuseport", 0),
+)
+
+
+@dataclass(frozen=True)
+class MutualTls:
+    """PEM bytes: the service's own certificate and key, and the CA whose client certificates are let in."""
+
+    certificate: bytes
+    private_key: bytes
+    client_ca: bytes
+
+
+@dataclass(frozen=True)
+class ServiceSettings:
+    """Where to listen ("host:port"), for which installed package (`peer lifecycle chaincode calculatepackageid`), how secured.
+
+    Without `tls` the service starts only if `plain_on_loopback` says so and the address is this machine's alone.
+    """
+
+    listen: str
+    package_id: str
+    tls: MutualTls | None
+    plain_on_loopback: bool = False
+    running: int = 16
+    admitted: int = 512
+
+
+class ChaincodeService:
+    """Runs one contract for any number of peers and channels."""
+
+    def __init__(self, contract: Contract, settings: ServiceSettings) -> None:
+        self._settings = settings
+        self._contract = contract
+        self._workers = Workers(running=settings.running, admitted=settings.admitted)
+        self._server = grpc.aio.server(options=_OPTIONS)
+        self.port = 0
+
+    async def start(self) -> None:
+        """Listen; `port` then holds the port bound. Raises ChaincodeServiceError if the settings or the address forbid it."""
+        chaincode_shim_pb2_grpc.add_ChaincodeServicer_to_server(self, self._server)
+        state = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(state, self._server)
+        try:
+            self.port = self._bind()
+        except RuntimeError as error:
+            raise ChaincodeServiceError(f"cannot listen on {self._settings.listen}: is the port in use?") from error
+        await self._server.start()
+        await state.set("", health_pb2.HealthCheckResponse.SERVING)
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no more calls, give running ones `grace_s` to end, then close."""
+        await self._server.stop(grace_s)
+        self._workers.close()
+
+    async def Connect(self, request_iterator: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802 (gRPC's name)
+        session = Session(self._contract, self._settings.package_id, self._workers)
+        async with aclosing(session.converse(request_iterator)) as outgoing:  # closed at once when the peer is gone
+            async for message in outgoing:
+                yield message
+
+    def _bind(self) -> int:
+        tls = self._settings.tls
+        if tls is not None:
+            credentials = grpc.ssl_server_credentials([(tls.private_key, tls.certificate)], tls.client_ca, require_client_auth=True)
+            return self._server.add_secure_port(self._settings.listen, credentials)
+        if not self._settings.plain_on_loopback or not _is_loopback(self._settings.listen):
+            raise ChaincodeServiceError(
+                f"no TLS for {self._settings.listen}: give certificate, key and client CA;"
+                " only a loopback address may go without, and only if plain_on_loopback says so"
+            )
+        return self._server.add_insecure_port(self._settings.listen)
+
+
+def _is_loopback(listen: str) -> bool:
+    host = listen.rpartition(":")[0].strip("[]")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

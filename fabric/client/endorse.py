@@ -1,0 +1,91 @@
+"""Endorse: have the organisations' peers run the contract and sign what it would write, then sign the transaction."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import grpc.aio
+from fabric_protos.common import common_pb2
+from fabric_protos.gateway import gateway_pb2
+from fabric_protos.peer import proposal_pb2, proposal_response_pb2, transaction_pb2
+from google.protobuf.message import DecodeError
+
+from fabric.client.connection import Connection
+from fabric.client.errors import EndorseError, Failure, LedgerError, LedgerUnavailable
+from fabric.client.patience import Backoff
+from fabric.client.proposal import Proposal, new_proposal
+
+_DOWN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.FAILED_PRECONDITION)
+# The caller's own peer agreed and another organisation's did not: as a rule one of them has not seen the latest block.
+_PEERS_DISAGREE = "failed to collect enough transaction endorsements"
+# A peer lost its chaincode service, or could not reach it: services restart.
+_SERVICE_LOST = ("chaincode stream terminated", "could not launch chaincode", "timeout expired while executing transaction")
+
+
+@dataclass(frozen=True)
+class Endorsed:
+    """A transaction ready to be submitted: endorsed by the peers, signed by the caller; `result` is the contract's answer."""
+
+    tx_id: str
+    envelope: Any
+    result: bytes
+
+
+async def endorse(connection: Connection, function: str, args: Sequence[bytes], transient: Mapping[str, bytes] | None) -> Endorsed:
+    """Endorse a new transaction, trying again (each time as another one) while that may help and patience lasts.
+
+    Raises ContractRefused, EndorseError or LedgerUnavailable; in every case nothing was submitted.
+    """
+    backoff = Backoff(connection.patience, connection.patience.unavailable_s)
+    while True:
+        proposal = new_proposal(connection, function, args, transient)
+        request = gateway_pb2.EndorseRequest(
+            transaction_id=proposal.tx_id, channel_id=connection.channel, proposed_transaction=proposal.signed
+        )
+        try:
+            response = await connection.gateway.Endorse(request, timeout=connection.patience.call_s)
+        except grpc.aio.AioRpcError as error:
+            failure = Failure.of(error)
+            if not _may_pass(failure) or not await backoff.pause():
+                raise _error(connection, function, failure) from error
+        else:
+            return _signed(connection, proposal, response.prepared_transaction)
+
+
+def _may_pass(failure: Failure) -> bool:
+    texts = (failure.message, *failure.details)
+    return (
+        failure.code in _DOWN
+        or failure.message.startswith(_PEERS_DISAGREE)
+        or any(reason in text for text in texts for reason in _SERVICE_LOST)
+    )
+
+
+def _error(connection: Connection, function: str, failure: Failure) -> LedgerError:
+    if failure.refusal is not None:
+        return failure.refusal
+    if failure.code in _DOWN:
+        return LedgerUnavailable(f"the ledger at {connection.endpoint} cannot endorse: {failure}")
+    return EndorseError(f"{function} was not endorsed: {failure}")
+
+
+def _signed(connection: Connection, proposal: Proposal, envelope: Any) -> Endorsed:
+    """Sign what the peer assembled, once it is seen to be the proposed call and no other."""
+    try:
+        result = _result(proposal, envelope.payload)
+    except (DecodeError, IndexError) as error:
+        raise EndorseError(f"transaction {proposal.tx_id}: the peer sent back something that is not a transaction") from error
+    signed = common_pb2.Envelope(payload=envelope.payload, signature=connection.identity.sign(envelope.payload))
+    return Endorsed(proposal.tx_id, signed, result)
+
+
+def _result(proposal: Proposal, payload_bytes: bytes) -> bytes:
+    payload = common_pb2.Payload.FromString(payload_bytes)
+    action = transaction_pb2.ChaincodeActionPayload.FromString(transaction_pb2.Transaction.FromString(payload.data).actions[0].payload)
+    called = proposal_pb2.ChaincodeProposalPayload.FromString(action.chaincode_proposal_payload)
+    if payload.header != common_pb2.Header.FromString(proposal.header) or called.input != proposal.input:
+        raise EndorseError(f"transaction {proposal.tx_id}: the peer sent back another transaction than was proposed; it was not signed")
+    response = proposal_response_pb2.ProposalResponsePayload.FromString(action.action.proposal_response_payload)
+    result: bytes = proposal_pb2.ChaincodeAction.FromString(response.extension).response.payload
+    return result

@@ -1,0 +1,74 @@
+"""Who may connect to the service, and where it may listen."""
+
+from dataclasses import dataclass
+
+import grpc
+import grpc.aio
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from fabric.chaincode.errors import ChaincodeServiceError
+from fabric.chaincode.server import MutualTls
+from fabric.devpki import Organisation, create_organisation
+from tests.support.fake_peer import fake_peer
+
+
+@dataclass(frozen=True)
+class Side:
+    ca: bytes
+    certificate: bytes
+    private_key: bytes
+
+
+@pytest.fixture(scope="module")
+def organisation(tmp_path_factory) -> Organisation:
+    return create_organisation(tmp_path_factory.mktemp("alpha"), "AlphaMSP", identities={"peer": "peer", "service": "peer"})
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory) -> Organisation:
+    return create_organisation(tmp_path_factory.mktemp("beta"), "BetaMSP", identities={"peer": "peer"})
+
+
+def _side(organisation: Organisation, name: str) -> Side:
+    files = organisation.files(name)
+    return Side(organisation.tls_ca.read_bytes(), files.tls_certificate.read_bytes(), files.tls_private_key.read_bytes())
+
+
+@pytest.fixture
+async def secured(start, organisation):
+    side = _side(organisation, "service")
+    return await start(tls=MutualTls(side.certificate, side.private_key, side.ca), plain_on_loopback=False)
+
+
+async def test_a_peer_of_the_organisation_is_served_over_mutual_tls(secured, organisation) -> None:
+    side = _side(organisation, "peer")
+    async with fake_peer(secured.port, grpc.ssl_channel_credentials(side.ca, side.private_key, side.certificate)) as peer:
+        assert (await peer.invoke("tx", "put", b"k", b"v")).payload
+
+
+async def test_a_peer_without_certificate_or_with_a_strangers_is_not(secured, organisation, stranger) -> None:
+    ca, other = _side(organisation, "peer").ca, _side(stranger, "peer")
+    for credentials in (grpc.ssl_channel_credentials(ca), grpc.ssl_channel_credentials(ca, other.private_key, other.certificate), None):
+        with pytest.raises(grpc.aio.AioRpcError):
+            async with fake_peer(secured.port, credentials):
+                pass
+
+
+@pytest.mark.parametrize(
+    "settings", [{"plain_on_loopback": False}, {"listen": "0.0.0.0:0"}, {"listen": "[::]:0"}, {"listen": "hospital.example:0"}]
+)
+async def test_without_tls_only_loopback_and_only_when_told(start, settings) -> None:
+    with pytest.raises(ChaincodeServiceError, match="no TLS"):
+        await start(**settings)
+
+
+async def test_a_taken_port_is_said(start, service) -> None:
+    with pytest.raises(ChaincodeServiceError, match=f"localhost:{service.port}"):
+        await start(listen=f"localhost:{service.port}")
+
+
+async def test_it_reports_its_health(service) -> None:
+    async with grpc.aio.insecure_channel(f"localhost:{service.port}") as channel:
+        answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING

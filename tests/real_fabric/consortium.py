@@ -1,0 +1,149 @@
+"""Hospitals on the real network, registered with the consortium's contract, and a task of theirs from submission to settlement."""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fabric.client.errors import ContractRefused
+from fabric.contract.commitments import commitment, score_commitment
+from fabric.ledger import Ledger
+from fabric.ledger_views import RoundView, Scores, Spend, Sum
+
+MSPIDS = ("AlphaMSP", "BetaMSP", "GammaMSP")
+GATEWAY, RESEARCHER = "User1", "User2"
+DATASET = "patients"
+SPENDS = (
+    Spend(partition="train", mechanism="sampled_gaussian", noise_multiplier_micro=4_000_000, sampling_rate_ppm=500_000, steps=1),
+    Spend(partition="validation", mechanism="gaussian", noise_multiplier_micro=20_000_000, sampling_rate_ppm=1_000_000, steps=1),
+)
+
+
+def digest(*words: object) -> str:
+    return hashlib.sha256("/".join(map(str, words)).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Consortium:
+    """`hospitals` are the gateways' ledgers by MSP id; the researcher is AlphaMSP's."""
+
+    hospitals: dict[str, Ledger]
+    researcher: Ledger
+
+    @property
+    def any(self) -> Ledger:
+        return self.hospitals[MSPIDS[0]]
+
+    async def each(self, step: Callable[[str, Ledger], Awaitable[Any]], mspids: tuple[str, ...] = MSPIDS) -> None:
+        """A step of several hospitals at the same time."""
+        await asyncio.gather(*(step(mspid, self.hospitals[mspid]) for mspid in mspids))
+
+    async def all_advance(self, task_id: str) -> None:
+        """Every gateway tries the transition that is due, as gateways do; one of them makes it."""
+        results = await asyncio.gather(*(ledger.advance(task_id) for ledger in self.hospitals.values()), return_exceptions=True)
+        made = [result for result in results if not isinstance(result, BaseException)]
+        refused = [result.code for result in results if isinstance(result, ContractRefused)]
+        assert (len(made), set(refused) - {"NOT_DUE", "WRONG_PHASE"}) == (1, set()), results  # the latter once the task is over
+
+    async def submit(self, task_id: str, *, rounds: int) -> None:
+        await self.researcher.submit_task(
+            task_id=task_id,
+            digest=digest(task_id),
+            title="A task on real peers",
+            purpose="testing",
+            permit="none",
+            rounds=rounds,
+            min_hospitals=3,
+            group_size=3,
+            reward_micro=30_000_000,
+            epsilon_micro=8_000_000,
+            delta_inverse=10_000,
+            score_epsilon_micro=8_000_000,
+            heartbeat_limit=20,
+            parameters=31,
+        )
+
+    async def approve(self, task_id: str, *, rounds: int) -> None:
+        async def step(mspid: str, ledger: Ledger) -> None:
+            await ledger.approve_task(
+                task_id=task_id,
+                digest=digest(task_id),
+                dataset=DATASET,
+                epsilon_micro=8_000_000,
+                score_epsilon_micro=8_000_000,
+                delta_inverse=10_000,
+                batch=50,
+                patients=100,
+                quality_ppm=900_000,
+                last_round=rounds,
+            )
+
+        await self.each(step)
+        await self.all_advance(task_id)
+
+    async def make_key(self, task_id: str) -> None:
+        async def share(mspid: str, ledger: Ledger) -> None:
+            await ledger.commit_key_share(task_id=task_id, attempt=1, digest=digest(mspid), sealing_key=digest("sealing", mspid))
+
+        async def confirm(mspid: str, ledger: Ledger) -> None:
+            await ledger.confirm_key(task_id=task_id, attempt=1, key_digest=digest("key"))
+
+        for step in (share, confirm):
+            await self.each(step)
+            await self.all_advance(task_id)
+
+    async def contribute(self, task_id: str, number: int) -> None:
+        """Debit, commit, reveal."""
+
+        async def commit(mspid: str, ledger: Ledger) -> None:
+            await ledger.debit(task_id=task_id, round_number=number, spends=SPENDS)
+            bound = commitment(task_id, number, mspid, digest("nonce", mspid), digest("update", task_id, number, mspid))
+            await ledger.commit(task_id=task_id, round_number=number, digest=bound)
+
+        async def reveal(mspid: str, ledger: Ledger) -> None:
+            update = digest("update", task_id, number, mspid)
+            await ledger.reveal(task_id=task_id, round_number=number, nonce=digest("nonce", mspid), ciphertext_digest=update, size=1000)
+
+        for step in (commit, reveal):
+            await self.each(step)
+            await self.all_advance(task_id)
+
+    async def decrypt(self, task_id: str, number: int) -> None:
+        """Sums, shares, candidate."""
+        view = await self.any.round(task_id, number)
+        aggregator = self.hospitals[view.aggregator]
+        sums = [Sum(group, members, digest("sum", group)) for group, members in enumerate(view.groups)]
+        await aggregator.post_sums(task_id=task_id, round_number=number, sums=sums)
+
+        async def share(mspid: str, ledger: Ledger) -> None:
+            await ledger.post_share(task_id=task_id, round_number=number, attempt=view.attempt, digest=digest("share", mspid))
+
+        await self.each(share, view.quorum)
+        await aggregator.post_candidate(task_id=task_id, round_number=number, digest=digest("model", number), rejected_groups=[])
+
+    async def judge(self, task_id: str, number: int) -> None:
+        """Scores, committed and revealed; the last advance settles the round."""
+        view: RoundView = await self.any.round(task_id, number)
+        scores = Scores(candidate_digest=digest("model", number), candidate_micro=10_000, groups=())
+
+        async def commit(mspid: str, ledger: Ledger) -> None:
+            bound = score_commitment(task_id, number, mspid, digest("score", mspid), scores.to_json())
+            await ledger.commit_scores(task_id=task_id, round_number=number, digest=bound)
+
+        async def reveal(mspid: str, ledger: Ledger) -> None:
+            await ledger.reveal_scores(task_id=task_id, round_number=number, nonce=digest("score", mspid), scores=scores)
+
+        for step in (commit, reveal):
+            await self.each(step, view.committee)
+            await self.all_advance(task_id)
+
+    async def run(self, task_id: str, *, rounds: int) -> None:
+        """The whole task."""
+        await self.submit(task_id, rounds=rounds)
+        await self.approve(task_id, rounds=rounds)
+        await self.make_key(task_id)
+        for number in range(1, rounds + 1):
+            await self.contribute(task_id, number)
+            await self.decrypt(task_id, number)
+            await self.judge(task_id, number)
