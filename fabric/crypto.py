@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
@@ -31,9 +31,9 @@ def load_certificate(pem: bytes) -> x509.Certificate:
     """Parse one PEM certificate with a P-256 key; raise IdentityError otherwise."""
     try:
         certificate = x509.load_pem_x509_certificate(pem)
-    except ValueError as error:
-        raise IdentityError(f"not a PEM certificate: {error}") from error
-    public_key_of(certificate)
+        public_key_of(certificate)
+    except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
+        raise IdentityError(f"not a certificate this product can use: {error}") from error
     return certificate
 
 

@@ -1,0 +1,319 @@
+"""Verification of a ledger from its blocks alone: no peer, gateway or hospital is trusted. Pure; run by the auditor.
+
+Each block passes the steps of `Step` in order; the first that fails names the block. Every byte of a block is either covered
+by a hash or signature, or is recomputed and compared, so that no changed byte goes unseen. What the blocks alone cannot show
+is that the whole chain was exchanged or cut short: for that, give checkpoints kept elsewhere.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+
+from fabric_protos.common import common_pb2
+from fabric_protos.msp import identities_pb2
+from fabric_protos.peer import transaction_pb2
+
+from fabric.blocks import (
+    COMMIT_HASH,
+    LAST_CONFIG,
+    METADATA_SLOTS,
+    ORDERER,
+    SIGNATURES,
+    TRANSACTIONS_FILTER,
+    BlockSignature,
+    MalformedBlock,
+    block_signatures,
+    data_hash,
+    header_hash,
+    metadata_message,
+    orderer_metadata,
+    transaction_codes,
+)
+from fabric.channel import BLOCK_VALIDATION, ChannelConfig, ChannelConfigError
+from fabric.commit_hash import commit_hash
+from fabric.config_update import check_config_update
+from fabric.crypto import IdentityError, verify_signature
+from fabric.msp import Member, MspRegistry
+from fabric.policies import PolicyError, distinct
+from fabric.transactions import ConfigTransaction
+from fabric.validation import Judge, Judged, KnownTransactions, in_order
+from fabric.worldstate import Updates, WorldState
+
+
+class Step(IntEnum):
+    """The steps of verification, in order."""
+
+    FILE = 0
+    ENCODING = 1
+    NUMBER = 2
+    PREVIOUS_HASH = 3
+    DATA_HASH = 4
+    ORDERER_SIGNATURES = 5
+    CONFIGURATION = 6
+    TRANSACTIONS = 7
+    METADATA = 8
+    CHECKPOINT = 9
+
+
+class VerificationError(Exception):
+    """A ledger does not verify: the first bad block, the step it fails, and why."""
+
+    def __init__(self, block_number: int, step: Step, reason: str) -> None:
+        super().__init__(f"block {block_number} fails step {int(step)} ({step.name.lower().replace('_', ' ')}): {reason}")
+        self.block_number = block_number
+        self.step = step
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A block's header hash that was kept where the ledger's operators cannot change it."""
+
+    number: int
+    block_hash: bytes
+
+
+@dataclass(frozen=True)
+class VerifiedBlock:
+    """A block that passed every step, with its transactions as judged."""
+
+    number: int
+    transactions: tuple[Judged, ...]
+
+
+@dataclass(frozen=True)
+class VerifiedLedger:
+    """A ledger whose every block verified. `codes` counts transactions by validation code; `creators` by MSP id."""
+
+    channel: str
+    height: int
+    last_hash: bytes
+    genesis_hash: bytes
+    organisations: tuple[str, ...]
+    transactions: int
+    codes: Mapping[str, int]
+    creators: Mapping[str, int]
+    state: WorldState = field(repr=False)
+
+    @property
+    def valid(self) -> int:
+        return self.codes.get("VALID", 0)
+
+    @property
+    def invalid(self) -> int:
+        return self.transactions - self.valid
+
+
+class Verifier:
+    """Verifies blocks one after the other. Memory grows with the state and 32 bytes a transaction, not with the blocks."""
+
+    def __init__(self, *, checkpoints: Sequence[Checkpoint] = ()) -> None:
+        self.state = WorldState()
+        self.height = 0
+        self._checkpoints = {checkpoint.number: checkpoint.block_hash for checkpoint in checkpoints}
+        self._known = KnownTransactions()
+        self._codes: Counter[str] = Counter()
+        self._creators: Counter[str] = Counter()
+        self._last_hash = self._genesis_hash = self._commit_hash = b""
+        self._keeps_commit_hashes = False
+        self._last_config = 0
+        self._config: ChannelConfig | None = None
+        self._config_envelope = b""
+        self._members = MspRegistry({})
+
+    def accept(self, block: common_pb2.Block) -> VerifiedBlock:
+        """Verify the next block; raise VerificationError. After an error the verifier must not be used again."""
+        number = self.height
+        _check_encoding(number, block)
+        if block.header.number != number:
+            raise VerificationError(number, Step.NUMBER, f"its header has number {block.header.number}")
+        if block.header.previous_hash != self._last_hash:
+            raise VerificationError(number, Step.PREVIOUS_HASH, "it does not name the hash of the block before")
+        if not block.data.data or data_hash(block.data.data) != block.header.data_hash:
+            raise VerificationError(number, Step.DATA_HASH, "its transactions do not have the hash that its header names")
+        if number == 0:
+            self._start(block)
+        self._check_signatures(block)
+        judged, updates = self._judge(block)
+        self._check_metadata(block, judged, updates)
+        return self._take(block, judged, updates)
+
+    def result(self) -> VerifiedLedger:
+        """The summary after the last block; raise VerificationError if a checkpoint lies beyond it or there was no block."""
+        if self._config is None:
+            raise VerificationError(0, Step.NUMBER, "the ledger is empty")
+        missing = [number for number in self._checkpoints if number >= self.height]
+        if missing:
+            raise VerificationError(
+                self.height, Step.CHECKPOINT, f"the ledger ends here, before the checkpoint of block {min(missing)}: it was rolled back")
+        return self.summary()
+
+    def summary(self) -> VerifiedLedger:
+        """What the blocks so far amount to, without judging whether they are all."""
+        organisations = tuple(sorted(msp.mspid for msp in self._config.application)) if self._config else ()
+        return VerifiedLedger(
+            self._config.channel if self._config else "", self.height, self._last_hash, self._genesis_hash, organisations,
+            self._codes.total(), dict(self._codes), dict(self._creators), self.state)
+
+    def _start(self, block: common_pb2.Block) -> None:
+        if len(block.data.data) != 1:
+            raise VerificationError(0, Step.CONFIGURATION, "the first block must hold the channel's configuration and nothing else")
+        self._configure(0, block.data.data[0])
+
+    def _configure(self, number: int, envelope: bytes) -> None:
+        try:
+            config = ChannelConfig.parse(envelope)
+            if self._config is not None:
+                check_config_update(self._config, self._config_envelope, envelope)
+        except (ChannelConfigError, PolicyError) as error:
+            raise VerificationError(number, Step.CONFIGURATION, str(error)) from error
+        self._config, self._config_envelope, self._members, self._last_config = config, envelope, config.members, number
+
+    def _check_signatures(self, block: common_pb2.Block) -> None:
+        number = self.height
+        try:
+            _check_canonical(block)
+            signatures = block_signatures(block)
+            # Nobody has to sign the first block: who trusts it, trusts it as a checkpoint. If somebody did, it must be good.
+            if not signatures and number == 0:
+                return
+            signers = [self._signer(signature) for signature in signatures]
+        except (MalformedBlock, IdentityError) as error:
+            raise VerificationError(number, Step.ORDERER_SIGNATURES, str(error)) from error
+        if len(distinct(signers)) != len(signers):
+            raise VerificationError(number, Step.ORDERER_SIGNATURES, "one orderer's signature stands twice")
+        if not self._satisfied(BLOCK_VALIDATION, signers):
+            raise VerificationError(number, Step.ORDERER_SIGNATURES, "its signatures do not satisfy the channel's block validation policy")
+
+    def _signer(self, signature: BlockSignature) -> Member:
+        creator = signature.creator
+        if signature.consenter is not None:
+            consenter = self._current.consenters.get(signature.consenter)
+            if consenter is None:
+                raise IdentityError(f"orderer number {signature.consenter} is not in the channel's configuration")
+            creator = identities_pb2.SerializedIdentity(mspid=consenter.mspid, id_bytes=consenter.identity_pem).SerializeToString()
+        member = self._members.authenticate(creator, None)
+        verify_signature(member.certificate, signature.signed_bytes, signature.signature)
+        return member
+
+    def _satisfied(self, policy: str, signers: Sequence[Member]) -> bool:
+        try:
+            return self._current.policies.satisfied(policy, signers)
+        except PolicyError as error:
+            raise VerificationError(self.height, Step.CONFIGURATION, str(error)) from error
+
+    @property
+    def _current(self) -> ChannelConfig:
+        assert self._config is not None  # the first block sets it before anything asks
+        return self._config
+
+    def _judge(self, block: common_pb2.Block) -> tuple[list[Judged], Updates]:
+        if self.height == 0:
+            return [Judged(int(transaction_pb2.VALID), "")], Updates(self.state)
+        judge = Judge(self._current, self._members, self.state, self._known)
+        judged, updates = in_order([judge.envelope(data) for data in block.data.data], self.height, self.state)
+        recorded = transaction_codes(block)
+        if len(recorded) != len(judged):
+            reason = f"it records {len(recorded)} validation codes for {len(judged)} transactions"
+            raise VerificationError(self.height, Step.TRANSACTIONS, reason)
+        for position, (one, code) in enumerate(zip(judged, recorded, strict=True)):
+            if code != one.code and code not in one.also:
+                raise VerificationError(self.height, Step.TRANSACTIONS, _difference(position, one, code))
+        return [replace(one, code=code) for one, code in zip(judged, recorded, strict=True)], updates
+
+    def _check_metadata(self, block: common_pb2.Block, judged: Sequence[Judged], updates: Updates) -> None:
+        """Compare what no orderer signs (each peer fills it in) with what follows from the rest."""
+        number, slots = self.height, block.metadata.metadata
+        changes_config = number > 0 and any(one.valid and isinstance(one.transaction, ConfigTransaction) for one in judged)
+        if changes_config:
+            if len(judged) != 1:
+                raise VerificationError(number, Step.CONFIGURATION, "a configuration must stand alone in its block")
+            self._configure(number, block.data.data[0])
+        signed = orderer_metadata(block)
+        if signed.last_config.index != self._last_config:
+            raise VerificationError(number, Step.METADATA, f"it names block {signed.last_config.index} as the last configuration")
+        last_config = common_pb2.LastConfig(index=self._last_config).SerializeToString()
+        allowed = {
+            LAST_CONFIG: {b"", common_pb2.Metadata(value=last_config).SerializeToString()},
+            ORDERER: {b"", signed.consenter_metadata},
+            COMMIT_HASH: self._allowed_commit_hashes(slots[COMMIT_HASH], judged, updates),
+        }
+        if number == 0:
+            allowed |= {TRANSACTIONS_FILTER: {b"", b"\x00"}, SIGNATURES: _genesis_signatures(block)}
+        for slot, values in allowed.items():
+            if slots[slot] not in values:
+                raise VerificationError(number, Step.METADATA, f"metadata slot {slot} is not what follows from the blocks")
+
+    def _allowed_commit_hashes(self, recorded: bytes, judged: Sequence[Judged], updates: Updates) -> set[bytes]:
+        """An embedded ledger keeps none; a Fabric peer keeps one in every block but the first."""
+        if self.height == 1:
+            self._keeps_commit_hashes = bool(recorded)
+        if not self._keeps_commit_hashes:
+            return {b""}
+        self._commit_hash = commit_hash([one.code for one in judged], updates, self._commit_hash)
+        return {common_pb2.Metadata(value=self._commit_hash).SerializeToString()}
+
+    def _take(self, block: common_pb2.Block, judged: Sequence[Judged], updates: Updates) -> VerifiedBlock:
+        number, block_hash = self.height, header_hash(block.header)
+        if self._checkpoints.get(number, block_hash) != block_hash:
+            raise VerificationError(number, Step.CHECKPOINT, "its hash is not that of the checkpoint: the ledger was forked")
+        self.state.commit(updates)
+        self._known.add(one.tx_id for one in judged)
+        self._codes.update(transaction_pb2.TxValidationCode.Name(one.code) for one in judged)
+        self._creators.update(one.creator.mspid for one in judged if one.creator)
+        self._last_hash = block_hash
+        self._genesis_hash = self._genesis_hash or block_hash
+        self.height += 1
+        return VerifiedBlock(number, tuple(judged))
+
+
+def verify_blocks(blocks: Iterable[common_pb2.Block], *, checkpoints: Sequence[Checkpoint] = ()) -> VerifiedLedger:
+    """Verify a whole ledger from its first block on; raise VerificationError for the first bad block."""
+    verifier = Verifier(checkpoints=checkpoints)
+    for block in blocks:
+        verifier.accept(block)
+    return verifier.result()
+
+
+def verified(blocks: Iterable[common_pb2.Block], verifier: Verifier) -> Iterator[VerifiedBlock]:
+    """The blocks one by one as they verify."""
+    for block in blocks:
+        yield verifier.accept(block)
+
+
+def _check_encoding(number: int, block: common_pb2.Block) -> None:
+    clean = common_pb2.Block()
+    clean.CopyFrom(block)
+    clean.DiscardUnknownFields()
+    if clean.SerializeToString() != block.SerializeToString():
+        raise VerificationError(number, Step.ENCODING, "it holds fields that a block does not have")
+    if len(block.metadata.metadata) != METADATA_SLOTS:
+        raise VerificationError(number, Step.ENCODING, f"it has {len(block.metadata.metadata)} metadata slots, not {METADATA_SLOTS}")
+
+
+def _check_canonical(block: common_pb2.Block) -> None:
+    """Refuse bytes in the signatures' slot that nothing signs: other encodings, unknown fields, a second signer's name."""
+    metadata = metadata_message(block, SIGNATURES)
+    metadata.DiscardUnknownFields()
+    if metadata.SerializeToString() != block.metadata.metadata[SIGNATURES]:
+        raise MalformedBlock("the orderers' signatures are not in canonical form")
+    if any(bool(signature.signature_header) == bool(signature.identifier_header) for signature in metadata.signatures):
+        raise MalformedBlock("an orderer's signature must name its signer exactly once")
+
+
+def _genesis_signatures(block: common_pb2.Block) -> set[bytes]:
+    """A first block is signed (then the signature was checked), or holds the plain record that it is the last configuration."""
+    slot: bytes = block.metadata.metadata[SIGNATURES]
+    value = common_pb2.OrdererBlockMetadata(last_config=common_pb2.LastConfig()).SerializeToString()
+    return {slot} if block_signatures(block) else {b"", common_pb2.Metadata(value=value).SerializeToString()}
+
+
+def _difference(position: int, judged: Judged, recorded: int) -> str:
+    try:
+        name = transaction_pb2.TxValidationCode.Name(recorded)
+    except ValueError:
+        name = str(recorded)
+    should = transaction_pb2.TxValidationCode.Name(judged.code)
+    why = f" ({judged.reason})" if judged.reason else ""
+    return f"transaction {position} ({judged.tx_id[:16] or 'no id'}) is recorded as {name} but is {should}{why}"

@@ -1,0 +1,1 @@
+"""The auditor: verifies the ledger trusting nobody, recomputes what the contract decided, and tells a task's story."""

@@ -1,0 +1,94 @@
+"""Trust recomputed: what validators revealed gives verdicts and signals, and these give every hospital's trust, round by round."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fabric.contract import judgement, trust
+from fabric.contract.keys import key
+from fabric.contract.records import Scores
+from fabric.contract.standing import trust_record
+from fabric.contract.trust import S, Signals, TrustState
+from fabric.worldstate import WorldState
+from gateway.auditor.calls import ContractCall
+from gateway.auditor.records import differences, records
+
+
+class TrustBook:
+    """Follows approvals, revealed scores and settlements. `states` holds each hospital's trust after the last settlement."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self.states: dict[str, TrustState] = {}
+        self._qualities: dict[tuple[str, str], int] = {}
+        self._scores: dict[tuple[str, int], dict[str, Scores]] = {}
+
+    def observe(self, call: ContractCall) -> None:
+        """Take note of one valid call."""
+        argument = call.argument
+        if call.function == "approve_task":
+            self._qualities[argument["task_id"], call.mspid] = argument["quality_ppm"]
+        elif call.function == "reveal_scores":
+            self._scores.setdefault((argument["task_id"], argument["round"]), {})[call.mspid] = argument["scores"]
+        if call.event == "settled":
+            self._settle(call)
+
+    def differences(self, state: WorldState, contract: str) -> list[str]:
+        """What is wrong with the trust records in the state; empty if nothing is."""
+        expected = {key("trust", mspid): dict(trust_record(mspid, after)) for mspid, after in self.states.items()}
+        return [*self.problems, *differences("trust", expected, records(state, contract, "trust"))]
+
+    def _settle(self, call: ContractCall) -> None:
+        settlement = call.payload
+        # Taken out of the book: a round is settled once, and memory should not grow with the number of rounds.
+        scores = self._scores.pop((settlement["task_id"], settlement["round"]), {})
+        wrong = _judgement_differences(settlement, scores)
+        for entry in settlement["hospitals"]:
+            wrong += self._hospital_differences(settlement, entry, scores)
+        where = f"block {call.block}, settlement of round {settlement['round']} of {settlement['task_id']}"
+        self.problems += [f"{where}: {one}" for one in wrong]
+
+    def _hospital_differences(self, settlement: dict[str, Any], entry: dict[str, Any], scores: Mapping[str, Scores]) -> list[str]:
+        mspid = entry["mspid"]
+        expected = _signals(settlement, entry, scores, self._qualities.get((settlement["task_id"], mspid), 0))
+        recorded = Signals(
+            entry["attendance_ppm"], entry["integrity"], entry["utility_ppm"], None, entry["quality_ppm"], entry["validator_ppm"])
+        after = trust.update(self.states.get(mspid, TrustState()), expected)
+        self.states[mspid] = after
+        wrong = [] if recorded == expected else [f"{mspid}'s signals are recorded as {recorded}, recomputed {expected}"]
+        if entry["trust"] != dict(trust_record(mspid, after)):
+            wrong.append(f"{mspid}'s trust is recorded as {entry['trust']['trust_ppm']} ppm, recomputed {after.trust_ppm}")
+        return wrong
+
+
+def _signals(settlement: dict[str, Any], entry: dict[str, Any], scores: Mapping[str, Scores], quality_ppm: int) -> Signals:
+    """The signals as they follow from scores and approvals; attendance and integrity are taken as the contract recorded them."""
+    mspid, candidate = entry["mspid"], settlement["candidate"]
+    group = next((group for group in settlement["groups"] if mspid in group["members"]), None)
+    attended = entry["attendance_ppm"] == S
+    return Signals(
+        attendance_ppm=entry["attendance_ppm"],
+        integrity=entry["integrity"],
+        utility_ppm=group["utility_ppm"] if group is not None and attended else None,
+        norm_ppm=None,
+        quality_ppm=quality_ppm,
+        validator_ppm=judgement.agreement_ppm(mspid, candidate["digest"], scores) if candidate and mspid in scores else None,
+    )
+
+
+def _judgement_differences(settlement: dict[str, Any], scores: Mapping[str, Scores]) -> list[str]:
+    candidate = settlement["candidate"]
+    if candidate is None:
+        judged = any(group["utility_ppm"] is not None for group in settlement["groups"])
+        return ["it accepts or judges without a candidate"] if settlement["accepted"] or judged else []
+    verdict = judgement.verdict(candidate["digest"], scores)
+    wrong = []
+    if (settlement["accepted"], settlement["candidate_micro"]) != (verdict.accepted, verdict.candidate_micro):
+        wrong.append(f"accepted is {settlement['accepted']}, recomputed {verdict.accepted}")
+    rejected = set(candidate["rejected_groups"]) if verdict.confirmed else set()
+    medians = {group: value for group, value in judgement.group_medians(scores).items() if group not in rejected}
+    utilities = {**judgement.ranks_ppm(medians), **dict.fromkeys(rejected, 0)}
+    wrong += [
+        f"group {group['group']} is recorded with a utility of {group['utility_ppm']} ppm, recomputed {utilities.get(group['group'])}"
+        for group in settlement["groups"] if group["utility_ppm"] != utilities.get(group["group"])
+    ]
+    return wrong
