@@ -1,0 +1,93 @@
+"""A hospital's signed answer to a task, and the privacy budget it sets aside for it."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fabric.contract.arguments import Count, DeltaInverse, Digest, Epsilon, Name, Quality, Round, Statement, TaskId
+from fabric.contract.caller import Call
+from fabric.contract.errors import ContractError
+from fabric.contract.records import Decision, TaskTerms
+from fabric.contract.registry import new_filter, require_hospital
+from fabric.contract.tasks import progress_of, terms_of
+
+
+@dataclass(frozen=True)
+class ApproveTask:
+    task_id: TaskId
+    digest: Digest
+    dataset: Name
+    epsilon_micro: Epsilon
+    score_epsilon_micro: Epsilon
+    delta_inverse: DeltaInverse
+    batch: Count
+    patients: Count
+    quality_ppm: Quality
+    last_round: Round
+
+
+@dataclass(frozen=True)
+class RejectTask:
+    task_id: TaskId
+    digest: Digest
+    reason: Statement
+
+
+def approve_task(call: Call, argument: ApproveTask) -> dict[str, Any]:
+    terms = _open_for_decision(call, argument.task_id, argument.digest)
+    _check_caps(terms, argument)
+    if call.state.get("dataset", call.mspid, argument.dataset) is None:
+        raise ContractError("NOT_FOUND", f"{call.mspid} has no data set {argument.dataset}; register it before approving")
+    content = asdict(argument)
+    del content["task_id"]
+    call.state.put("decision", (argument.task_id, call.mspid), {**content, "mspid": call.mspid, "approved": True, "reason": ""})
+    for partition, epsilon in (("train", argument.epsilon_micro), ("validation", argument.score_epsilon_micro)):
+        call.state.put("task_filter", (argument.task_id, call.mspid, partition), new_filter(epsilon, argument.delta_inverse))
+    call.state.announce("task_approved", {"task_id": argument.task_id, "mspid": call.mspid, "digest": argument.digest})
+    return {"task_id": argument.task_id}
+
+
+def reject_task(call: Call, argument: RejectTask) -> dict[str, Any]:
+    _open_for_decision(call, argument.task_id, argument.digest)
+    record = Decision(
+        mspid=call.mspid,
+        approved=False,
+        reason=argument.reason,
+        digest=argument.digest,
+        dataset="",
+        epsilon_micro=0,
+        score_epsilon_micro=0,
+        delta_inverse=0,
+        batch=0,
+        patients=0,
+        quality_ppm=0,
+        last_round=0,
+    )
+    call.state.put("decision", (argument.task_id, call.mspid), record)
+    call.state.announce("task_rejected", {"task_id": argument.task_id, "mspid": call.mspid, "reason": argument.reason})
+    return {"task_id": argument.task_id}
+
+
+def _open_for_decision(call: Call, task_id: str, digest: str) -> TaskTerms:
+    require_hospital(call)
+    terms, progress = terms_of(call.state, task_id), progress_of(call.state, task_id)
+    if progress["phase"] != "proposed":
+        raise ContractError("WRONG_PHASE", f"task {task_id} is in phase {progress['phase']}; hospitals decide before the keys are made")
+    if digest != terms["digest"]:
+        raise ContractError("DIGEST_MISMATCH", f"the digest is not that of task {task_id}; fetch the task document again and review it")
+    if call.state.get("decision", task_id, call.mspid) is not None:
+        raise ContractError("ALREADY_DECIDED", f"{call.mspid} has decided on task {task_id}; a decision stands")
+    return terms
+
+
+def _check_caps(terms: TaskTerms, argument: ApproveTask) -> None:
+    """An approval may be stricter than the task, never laxer."""
+    if argument.epsilon_micro > terms["epsilon_micro"] or argument.score_epsilon_micro > terms["score_epsilon_micro"]:
+        raise ContractError("CAP_TOO_HIGH", "the approval allows a larger ε than the task asks for; approve at most the task's own")
+    if argument.delta_inverse < terms["delta_inverse"]:
+        raise ContractError("CAP_TOO_HIGH", "the approval allows a larger δ than the task asks for; send the task's delta_inverse or more")
+    if argument.last_round > terms["rounds"]:
+        raise ContractError(
+            "BAD_ARGUMENT", f"last_round is {argument.last_round} and the task has {terms['rounds']} rounds; send at most that"
+        )
+    if argument.batch > argument.patients:
+        raise ContractError("BAD_ARGUMENT", "batch is larger than patients; send the expected number of patients per step")

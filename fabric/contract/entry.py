@@ -1,0 +1,94 @@
+"""The contract's single door, called by the embedded ledger and by the chaincode server alike.
+
+Every function takes no argument or one canonical JSON object and answers canonical JSON. Refusals are ContractError.
+
+Events, one a transaction, JSON objects:
+- organisation_registered, identity_registered, identity_revoked, dataset_registered, leave_declared, heartbeat;
+- task_submitted, task_approved, task_rejected, task_aborted, and task_abandoned where no round was open;
+- progress: a hospital wrote a key of its own in a phase, so `advance` may have become due;
+- phase: a task or round has entered a phase {task_id, round (0 for keys), phase, attempt, turn};
+- settled: a round has ended (records.Settlement); `next` opens the following one, else `task_phase` says how the task ended.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fabric import canonical
+from fabric.contract import (
+    absence,
+    approvals,
+    arguments,
+    caller,
+    ceremony,
+    contributions,
+    registry,
+    scoring,
+    spending,
+    sums,
+    tasks,
+    transitions,
+    views,
+)
+from fabric.contract.errors import ContractError
+from fabric.contract.state import State
+from fabric.contract.stub import Stub
+
+Handler = Callable[..., Any]
+
+FUNCTIONS: dict[str, tuple[type[Any] | None, Handler]] = {
+    "version": (None, views.version),
+    "heartbeat": (None, registry.heartbeat),
+    "register_organisation": (registry.RegisterOrganisation, registry.register_organisation),
+    "register_identity": (registry.RegisterIdentity, registry.register_identity),
+    "revoke_identity": (registry.RevokeIdentity, registry.revoke_identity),
+    "register_dataset": (registry.RegisterDataset, registry.register_dataset),
+    "declare_leave": (registry.DeclareLeave, registry.declare_leave),
+    "submit_task": (tasks.SubmitTask, tasks.submit_task),
+    "approve_task": (approvals.ApproveTask, approvals.approve_task),
+    "reject_task": (approvals.RejectTask, approvals.reject_task),
+    "advance": (tasks.TaskArgument, transitions.advance),
+    "abort_task": (tasks.AbortTask, tasks.abort_task),
+    "rejoin": (tasks.TaskArgument, absence.rejoin),
+    "commit_key_share": (ceremony.CommitKeyShare, ceremony.commit_key_share),
+    "confirm_key": (ceremony.ConfirmKey, ceremony.confirm_key),
+    "debit": (spending.DebitRound, spending.debit),
+    "commit": (contributions.CommitRound, contributions.commit),
+    "reveal": (contributions.RevealRound, contributions.reveal),
+    "post_sums": (sums.PostSums, sums.post_sums),
+    "post_share": (sums.PostShare, sums.post_share),
+    "object_sums": (sums.ObjectSums, sums.object_sums),
+    "post_candidate": (sums.PostCandidate, sums.post_candidate),
+    "commit_scores": (scoring.CommitScores, scoring.commit_scores),
+    "reveal_scores": (scoring.RevealScores, scoring.reveal_scores),
+    "organisations": (None, views.organisations),
+    "organisation": (views.OrganisationArgument, views.organisation),
+    "identities": (None, views.identities),
+    "budget": (views.BudgetArgument, views.budget),
+    "tasks": (None, views.tasks),
+    "task": (tasks.TaskArgument, views.task),
+    "round": (views.RoundArgument, views.round_view),
+    "settlement": (views.RoundArgument, views.settlement),
+    "trust": (None, views.trust),
+}
+
+
+def invoke(stub: Stub, function: str, args: Sequence[bytes]) -> bytes:
+    """Run one call against the state that `stub` shows; raise ContractError, with nothing written, where a rule refuses."""
+    if function not in FUNCTIONS:
+        raise ContractError("UNKNOWN_FUNCTION", "the contract has no such function; ask for its version and read the documentation of that")
+    shape, handler = FUNCTIONS[function]
+    state = State(stub)
+    call = caller.identify(stub, state)
+    caller.check(call, function)
+    result = handler(call, _argument(function, shape, args))
+    state.flush()
+    return canonical.dumps(result)
+
+
+def _argument(function: str, shape: type[Any] | None, args: Sequence[bytes]) -> Any:
+    expected = 0 if shape is None else 1
+    if len(args) != expected:
+        raise ContractError(
+            "BAD_ARGUMENT", f"{function} takes {'one JSON object' if expected else 'no argument'}; {len(args)} arguments came"
+        )
+    return None if shape is None else arguments.parse(shape, args[0])

@@ -1,0 +1,325 @@
+"""The records of the state, by the kind that stands first in their key. Amounts are micro-tokens, shares parts per million."""
+
+from typing import TypedDict
+
+
+class GatewayAddress(TypedDict):
+    fingerprint: str
+    endpoint: str
+
+
+class Roster(TypedDict):
+    """`roster`: every organisation by kind, sorted, so that submits need no range read."""
+
+    hospital: list[str]
+    research: list[str]
+    audit: list[str]
+
+
+class Organisation(TypedDict):
+    """`organisation` mspid."""
+
+    mspid: str
+    name: str
+    kind: str
+    leave: bool
+    gateways: list[GatewayAddress]
+
+
+class Identity(TypedDict):
+    """`identity` mspid fingerprint. The MSP id is part of the key, so nobody can occupy another's fingerprint."""
+
+    mspid: str
+    fingerprint: str
+    role: str
+    endpoint: str
+    revoked: bool
+
+
+class Account(TypedDict):
+    """`account` mspid."""
+
+    balance_micro: int
+    bond_micro: int
+
+
+class TreasuryEntry(TypedDict):
+    """`treasury` task round: a delta row; the treasury's balance is their sum."""
+
+    task_id: str
+    round: int
+    amount_micro: int
+
+
+class Heartbeat(TypedDict):
+    """`heartbeat` mspid."""
+
+    count: int
+
+
+class Filter(TypedDict):
+    """`filter` mspid dataset partition, and `task_filter` task mspid partition: RDP per order of budget.ORDERS, in micro."""
+
+    epsilon_micro: int
+    delta_inverse: int
+    caps_micro: list[int]
+    spent_micro: list[int]
+
+
+class Dataset(TypedDict):
+    """`dataset` mspid dataset."""
+
+    mspid: str
+    dataset: str
+    epsilon_micro: int
+    delta_inverse: int
+
+
+class Trust(TypedDict):
+    """`trust` mspid: the state of trust.TrustState; `history_ppm` holds the last measured group utilities, oldest first."""
+
+    mspid: str
+    positive: int
+    negative: int
+    trust_ppm: int
+    streak: int
+    history_ppm: list[int]
+
+
+class TaskTerms(TypedDict):
+    """`task` task: what was submitted. Never changes."""
+
+    task_id: str
+    digest: str
+    title: str
+    purpose: str
+    permit: str
+    organisation: str
+    researcher: str
+    rounds: int
+    min_hospitals: int
+    group_size: int
+    reward_micro: int
+    epsilon_micro: int
+    delta_inverse: int
+    score_epsilon_micro: int
+    heartbeat_limit: int
+    parameters: int
+
+
+class TaskState(TypedDict):
+    """`progress` task: where a task stands. Changed by `advance`, `abort_task` and the end of a round only.
+
+    phase: proposed, keys_commit, keys_share, rounds, finished, abandoned or aborted. `clock` holds the heartbeat counts
+    at the start of the phase of the hospitals that decide how much time has passed.
+    """
+
+    task_id: str
+    phase: str
+    reason: str
+    participants: list[str]
+    threshold: int
+    attempt: int
+    turn: int
+    aggregators: list[str]
+    clock: dict[str, int]
+    round: int
+    key_digest: str
+    decryptions: int
+    absent: dict[str, int]
+    dropped: list[str]
+    escrow_micro: int
+
+
+class Decision(TypedDict):
+    """`decision` task mspid: a hospital's signed answer, bound to the task's digest."""
+
+    mspid: str
+    approved: bool
+    reason: str
+    digest: str
+    dataset: str
+    epsilon_micro: int
+    score_epsilon_micro: int
+    delta_inverse: int
+    batch: int
+    patients: int
+    quality_ppm: int
+    last_round: int
+
+
+class KeyShare(TypedDict):
+    """`key_share` task attempt mspid: digest of the public key share, and the key that shares for this hospital are sealed to."""
+
+    mspid: str
+    digest: str
+    sealing_key: str
+
+
+class KeyConfirmation(TypedDict):
+    """`key_confirmation` task attempt mspid."""
+
+    mspid: str
+    key_digest: str
+
+
+class SumRecord(TypedDict):
+    group: int
+    members: list[str]
+    digest: str
+
+
+class Candidate(TypedDict):
+    digest: str
+    rejected_groups: list[int]
+    aggregator: str
+
+
+class Objection(TypedDict):
+    mspid: str
+    reason: str
+    attempt: int
+
+
+class RoundRecord(TypedDict):
+    """`round` task round. Constant while hospitals write the keys of their own in a phase, so that they never conflict.
+
+    phase: commit, reveal, sum, decrypt, score_commit, score_reveal, settled or aborted. `sums` are what the aggregator posted last;
+    `pinned` are the members each group was first posted with, which no later post of the round may change. `seed` drew the
+    aggregators and the committee, `reveal_seed` the groups and the quorum.
+    """
+
+    task_id: str
+    round: int
+    phase: str
+    attempt: int
+    turn: int
+    participants: list[str]
+    absent: list[str]
+    committed: list[str]
+    revealed: list[str]
+    scorers: list[str]
+    aggregators: list[str]
+    committee: list[str]
+    quorum: list[str]
+    groups: list[list[str]]
+    seed: str
+    reveal_seed: str
+    weights: dict[str, int]
+    clock: dict[str, int]
+    sums: list[SumRecord]
+    pinned: dict[str, list[str]]
+    candidate: Candidate | None
+    objections: list[Objection]
+    silent: list[str]
+    decryptions: int
+
+
+class Spend(TypedDict):
+    partition: str
+    mechanism: str
+    noise_multiplier_micro: int
+    sampling_rate_ppm: int
+    steps: int
+
+
+class Debit(TypedDict):
+    """`debit` task round mspid."""
+
+    mspid: str
+    dataset: str
+    spends: list[Spend]
+
+
+class Commit(TypedDict):
+    """`commit` task round mspid, and `score_commit` task round mspid."""
+
+    mspid: str
+    digest: str
+
+
+class Reveal(TypedDict):
+    """`reveal` task round mspid."""
+
+    mspid: str
+    nonce: str
+    ciphertext_digest: str
+    size: int
+
+
+class ShareRecord(TypedDict):
+    """`share` task round attempt mspid."""
+
+    mspid: str
+    digest: str
+
+
+class GroupScore(TypedDict):
+    group: int
+    utility_micro: int
+
+
+class Scores(TypedDict):
+    candidate_digest: str
+    candidate_micro: int
+    groups: list[GroupScore]
+
+
+class ScoreReveal(TypedDict):
+    """`score_reveal` task round mspid."""
+
+    mspid: str
+    nonce: str
+    scores: Scores
+
+
+class GroupResult(TypedDict):
+    """Outcome of one group: median utility of the committee, rank among the judged groups, or thrown out."""
+
+    group: int
+    members: list[str]
+    median_micro: int | None
+    utility_ppm: int | None
+    rejected: bool
+
+
+class HospitalResult(TypedDict):
+    """Everything that trust.update and incentives.weight need to find `trust` and `pay_micro` again."""
+
+    mspid: str
+    attendance_ppm: int
+    integrity: bool
+    utility_ppm: int | None
+    quality_ppm: int
+    validator_ppm: int | None
+    contributed: bool
+    trust: Trust
+    pay_micro: int
+    deposit_micro: int
+
+
+class NextRound(TypedDict):
+    round: int
+    seed: str
+    participants: list[str]
+    aggregators: list[str]
+    committee: list[str]
+
+
+class Settlement(TypedDict):
+    """`settlement` task round, and the event `settled`. `next` is None once the task is over; `task_phase` then says how."""
+
+    task_id: str
+    round: int
+    accepted: bool
+    reason: str
+    candidate: Candidate | None
+    candidate_micro: int | None
+    disputed: bool
+    groups: list[GroupResult]
+    hospitals: list[HospitalResult]
+    budget_micro: int
+    remainder_micro: int
+    task_phase: str
+    refund_micro: int
+    next: NextRound | None

@@ -1,0 +1,80 @@
+"""Debiting a hospital's privacy budget, before anything is released.
+
+One key holds a data set's filter, so two debits of it can never both pass on the state before them: the ledger's version
+check makes the second run again on what the first one left.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fabric.contract import budget
+from fabric.contract.arguments import FewEntries, Mechanism, NoiseMultiplier, Partition, Round, Share, SpendSteps, TaskId
+from fabric.contract.caller import Call
+from fabric.contract.errors import ContractError
+from fabric.contract.phases import announce_own, in_phase, require_member
+from fabric.contract.records import Debit, Filter, Spend
+
+
+@dataclass(frozen=True)
+class SpendEvent:
+    partition: Partition
+    mechanism: Mechanism
+    noise_multiplier_micro: NoiseMultiplier
+    sampling_rate_ppm: Share
+    steps: SpendSteps
+
+
+@dataclass(frozen=True)
+class DebitRound:
+    task_id: TaskId
+    round: Round
+    spends: Annotated[tuple[SpendEvent, ...], FewEntries]
+
+
+def debit(call: Call, argument: DebitRound) -> dict[str, Any]:
+    record = in_phase(call, argument.task_id, argument.round, "commit")
+    require_member(call, record["participants"], "a participant")
+    place = (argument.task_id, argument.round, call.mspid)
+    if call.state.get("debit", *place) is not None:
+        raise ContractError("ALREADY_DEBITED", f"{call.mspid} has debited round {argument.round} of task {argument.task_id}; go on without")
+    dataset = call.state.get("decision", argument.task_id, call.mspid)["dataset"]
+    for partition, cost in sorted(_costs(argument.spends).items()):
+        _spend(call, ("filter", call.mspid, dataset, partition), cost, f"data set {dataset}")
+        _spend(call, ("task_filter", argument.task_id, call.mspid, partition), cost, f"task {argument.task_id}")
+    call.state.put("debit", place, Debit(mspid=call.mspid, dataset=dataset, spends=[_as_record(spend) for spend in argument.spends]))
+    return announce_own(call, record, "debit")
+
+
+def _as_record(spend: SpendEvent) -> Spend:
+    return Spend(
+        partition=spend.partition,
+        mechanism=spend.mechanism,
+        noise_multiplier_micro=spend.noise_multiplier_micro,
+        sampling_rate_ppm=spend.sampling_rate_ppm,
+        steps=spend.steps,
+    )
+
+
+def _costs(spends: tuple[SpendEvent, ...]) -> dict[str, tuple[int, ...]]:
+    """RDP by partition."""
+    totals: dict[str, tuple[int, ...]] = {}
+    for spend in spends:
+        try:
+            cost = budget.rdp_cost_micro(spend.mechanism, spend.noise_multiplier_micro, spend.sampling_rate_ppm, spend.steps)
+        except ValueError as error:
+            raise ContractError("BAD_ARGUMENT", f"{error}") from error
+        totals[spend.partition] = budget.add(totals.get(spend.partition, (0,) * len(cost)), cost)
+    return totals
+
+
+def _spend(call: Call, place: tuple[str, ...], cost: tuple[int, ...], owner: str) -> None:
+    kind, *attributes = place
+    before: Filter = call.state.get(kind, *attributes)
+    if not budget.fits(before["spent_micro"], cost, before["caps_micro"]):
+        spent = budget.epsilon_spent_micro(before["spent_micro"], before["delta_inverse"])
+        raise ContractError(
+            "BUDGET_EXCEEDED",
+            f"{owner} ({attributes[-1]} patients) has spent an ε of {spent} of {before['epsilon_micro']} micro-units and this debit "
+            "does not fit; use more noise, fewer steps or a smaller sampling rate, or leave the task",
+        )
+    call.state.put(kind, tuple(attributes), {**before, "spent_micro": list(budget.add(before["spent_micro"], cost))})

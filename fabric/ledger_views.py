@@ -1,0 +1,386 @@
+"""What the contract's views answer, as frozen dataclasses. Fields a newer contract adds are ignored."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class VersionView:
+    contract: str
+    version: str
+    schema: int
+
+
+@dataclass(frozen=True)
+class GatewayAddress:
+    fingerprint: str
+    endpoint: str
+
+
+@dataclass(frozen=True)
+class OrganisationView:
+    """An organisation with its account. Amounts in micro-tokens; `trust_ppm` is 0 for one that never trained."""
+
+    mspid: str
+    name: str
+    kind: str
+    leave: bool
+    gateways: tuple[GatewayAddress, ...]
+    balance_micro: int
+    bond_micro: int
+    trust_ppm: int
+    heartbeats: int
+
+
+@dataclass(frozen=True)
+class IdentityView:
+    mspid: str
+    fingerprint: str
+    role: str
+    endpoint: str
+    revoked: bool
+
+
+@dataclass(frozen=True)
+class FilterView:
+    """One partition's Rényi filter. RDP in micro-units at the orders of fabric.contract.budget.ORDERS."""
+
+    partition: str
+    epsilon_micro: int
+    delta_inverse: int
+    caps_micro: tuple[int, ...]
+    spent_micro: tuple[int, ...]
+    epsilon_spent_micro: int
+
+
+@dataclass(frozen=True)
+class BudgetView:
+    mspid: str
+    dataset: str
+    epsilon_micro: int
+    delta_inverse: int
+    filters: tuple[FilterView, ...]
+
+
+@dataclass(frozen=True)
+class TrustView:
+    """Trust of a hospital: T in ppm, and the accumulators P and X in micro-units it comes from."""
+
+    mspid: str
+    trust_ppm: int
+    positive: int
+    negative: int
+    streak: int
+    history_ppm: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TaskTerms:
+    """What the researcher submitted; never changes."""
+
+    task_id: str
+    digest: str
+    title: str
+    purpose: str
+    permit: str
+    organisation: str
+    researcher: str
+    rounds: int
+    min_hospitals: int
+    group_size: int
+    reward_micro: int
+    epsilon_micro: int
+    delta_inverse: int
+    score_epsilon_micro: int
+    heartbeat_limit: int
+    parameters: int
+
+
+@dataclass(frozen=True)
+class TaskSummary:
+    """One line of the list of tasks. `phase`: see TaskView."""
+
+    task_id: str
+    digest: str
+    title: str
+    organisation: str
+    phase: str
+    reason: str
+    round: int
+    rounds: int
+    participants: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A hospital's answer to a task; a rejection has `approved` False, a reason and zeros."""
+
+    mspid: str
+    approved: bool
+    reason: str
+    digest: str
+    dataset: str
+    epsilon_micro: int
+    score_epsilon_micro: int
+    delta_inverse: int
+    batch: int
+    patients: int
+    quality_ppm: int
+    last_round: int
+
+
+@dataclass(frozen=True)
+class KeyShare:
+    mspid: str
+    digest: str
+    sealing_key: str
+
+
+@dataclass(frozen=True)
+class KeyConfirmation:
+    mspid: str
+    key_digest: str
+
+
+@dataclass(frozen=True)
+class TaskView:
+    """Where a task stands.
+
+    phase: proposed → keys_commit → keys_share → rounds → finished; or abandoned, aborted (`reason` says why).
+    participants: the key holders, sorted by MSP id; holder i of the threshold key (x = i, from 1) is participants[i - 1].
+    attempt, turn, aggregators: of the key ceremony; aggregators[turn] is its hub. key_shares and confirmations are those of
+    this attempt. absent: hospital → round since which it is left out until it calls `rejoin`. elapsed: heartbeats a quorum
+    agrees have passed in this phase, of `terms.heartbeat_limit`; endpoints: of every hospital concerned, where it has one.
+    """
+
+    terms: TaskTerms
+    phase: str
+    reason: str
+    participants: tuple[str, ...]
+    threshold: int
+    attempt: int
+    turn: int
+    aggregators: tuple[str, ...]
+    round: int
+    key_digest: str
+    decryptions: int
+    absent: dict[str, int]
+    dropped: tuple[str, ...]
+    escrow_micro: int
+    elapsed: int
+    hospitals: tuple[str, ...]
+    decisions: tuple[Decision, ...]
+    key_shares: tuple[KeyShare, ...]
+    confirmations: tuple[KeyConfirmation, ...]
+    endpoints: dict[str, str]
+
+    @property
+    def over(self) -> bool:
+        """True once nothing more will happen in this task."""
+        return self.phase in ("finished", "abandoned", "aborted")
+
+    def decision(self, mspid: str) -> Decision | None:
+        return next((decision for decision in self.decisions if decision.mspid == mspid), None)
+
+    def holder_index(self, mspid: str) -> int:
+        """The hospital's x of the threshold key, from 1."""
+        return self.participants.index(mspid) + 1
+
+
+@dataclass(frozen=True)
+class Spend:
+    """One privacy event of a debit. partition: train or validation; mechanism: gaussian or sampled_gaussian."""
+
+    partition: str
+    mechanism: str
+    noise_multiplier_micro: int
+    sampling_rate_ppm: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Debit:
+    mspid: str
+    dataset: str
+    spends: tuple[Spend, ...]
+
+
+@dataclass(frozen=True)
+class Commit:
+    mspid: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Reveal:
+    """`size`: bytes of the ciphertext."""
+
+    mspid: str
+    nonce: str
+    ciphertext_digest: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Share:
+    mspid: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Sum:
+    """The sum of one group: index into the round's groups, whose ciphertexts are in it, digest of the sum's bytes."""
+
+    group: int
+    members: tuple[str, ...]
+    digest: str
+
+
+@dataclass(frozen=True)
+class Candidate:
+    digest: str
+    rejected_groups: tuple[int, ...]
+    aggregator: str
+
+
+@dataclass(frozen=True)
+class GroupScore:
+    group: int
+    utility_micro: int
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A validator's judgement: digest of the model it recomputed, its utility, and each other group's utility (micro)."""
+
+    candidate_digest: str
+    candidate_micro: int
+    groups: tuple[GroupScore, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `score_commitment` and `reveal_scores` take."""
+        return {**asdict(self), "groups": [asdict(group) for group in self.groups]}
+
+
+@dataclass(frozen=True)
+class ScoreReveal:
+    mspid: str
+    nonce: str
+    scores: Scores
+
+
+@dataclass(frozen=True)
+class Objection:
+    mspid: str
+    reason: str
+    attempt: int
+
+
+@dataclass(frozen=True)
+class RoundView:
+    """A round: its record, and what each hospital wrote.
+
+    phase: commit → reveal → sum → decrypt → score_commit → score_reveal → settled; or aborted. aggregators[turn] acts now.
+    attempt: counts quorums and sums; shares are bound to it and `shares` holds those of this attempt. committed, revealed
+    and scorers are fixed when their phase closes; before, look at commits, reveals and score_commits. groups, quorum: from
+    phase sum on, drawn from reveal_seed; aggregators and committee from seed. elapsed: see TaskView, limit: the task's heartbeat limit.
+    """
+
+    task_id: str
+    round: int
+    phase: str
+    attempt: int
+    turn: int
+    participants: tuple[str, ...]
+    absent: tuple[str, ...]
+    committed: tuple[str, ...]
+    revealed: tuple[str, ...]
+    scorers: tuple[str, ...]
+    aggregators: tuple[str, ...]
+    committee: tuple[str, ...]
+    quorum: tuple[str, ...]
+    groups: tuple[tuple[str, ...], ...]
+    seed: str
+    reveal_seed: str
+    sums: tuple[Sum, ...]
+    pinned: dict[str, tuple[str, ...]]
+    candidate: Candidate | None
+    objections: tuple[Objection, ...]
+    silent: tuple[str, ...]
+    decryptions: int
+    elapsed: int
+    limit: int
+    debits: tuple[Debit, ...]
+    commits: tuple[Commit, ...]
+    reveals: tuple[Reveal, ...]
+    shares: tuple[Share, ...]
+    score_commits: tuple[Commit, ...]
+    score_reveals: tuple[ScoreReveal, ...]
+    endpoints: dict[str, str]
+
+    @property
+    def aggregator(self) -> str:
+        """MSP id of the hospital whose turn it is to aggregate."""
+        return self.aggregators[self.turn]
+
+    def group_of(self, mspid: str) -> int | None:
+        """The group a hospital was put in, None if it is in none."""
+        return next((number for number, members in enumerate(self.groups) if mspid in members), None)
+
+
+@dataclass(frozen=True)
+class GroupResult:
+    group: int
+    members: tuple[str, ...]
+    median_micro: int | None
+    utility_ppm: int | None
+    rejected: bool
+
+
+@dataclass(frozen=True)
+class HospitalResult:
+    """What one hospital got in a round; `trust` is its state after it."""
+
+    mspid: str
+    attendance_ppm: int
+    integrity: bool
+    utility_ppm: int | None
+    quality_ppm: int
+    validator_ppm: int | None
+    contributed: bool
+    trust: TrustView
+    pay_micro: int
+    deposit_micro: int
+
+
+@dataclass(frozen=True)
+class NextRound:
+    round: int
+    seed: str
+    participants: tuple[str, ...]
+    aggregators: tuple[str, ...]
+    committee: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SettlementView:
+    """How a round ended. accepted: the candidate is the new model; otherwise the model stays and `reason` says why.
+
+    disputed: most validators computed another candidate. task_phase: rounds, finished or abandoned, with what went back
+    to the researcher in `refund_micro`.
+    """
+
+    task_id: str
+    round: int
+    accepted: bool
+    reason: str
+    candidate: Candidate | None
+    candidate_micro: int | None
+    disputed: bool
+    groups: tuple[GroupResult, ...]
+    hospitals: tuple[HospitalResult, ...]
+    budget_micro: int
+    remainder_micro: int
+    task_phase: str
+    refund_micro: int
+    next: NextRound | None

@@ -1,0 +1,101 @@
+"""Generated histories: whatever hospitals do or fail to do, tokens are conserved and the settlements explain the state."""
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fabric.contract import incentives, trust
+from tests.support.consortium import LAB, TASK, Behaviour, Consortium
+from tests.support.stub import person
+
+PHASES = ("commit", "reveal", "upload", "sum", "share", "candidate", "score_commit", "score_reveal")
+
+
+@st.composite
+def behaviours(draw: st.DrawFn, hospitals: list[str]) -> Behaviour:
+    """Up to a third of the hospitals misbehave, each in phases of its own; sometimes scores go bad, too."""
+    count = draw(st.integers(0, (len(hospitals) - 1) // 3))
+    bad = draw(st.lists(st.sampled_from(hospitals), min_size=count, max_size=count, unique=True))
+    silent: dict[str, set[str]] = {}
+    for mspid in bad:
+        for phase in draw(st.sets(st.sampled_from(PHASES), max_size=3)):
+            silent.setdefault(phase, set()).add(mspid)
+    offline = set(bad) if draw(st.booleans()) else set()
+    return Behaviour(
+        offline=offline,
+        silent=silent,
+        utility={mspid: draw(st.integers(-(10**6), 10**6)) for mspid in bad},
+        candidate_micro=draw(st.sampled_from([10_000, 10_000, -60_000])),
+        other_candidate=set(bad) if draw(st.booleans()) else set(),
+        rejected_groups=draw(st.sampled_from([(), (0,)])),
+    )
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[int, int, int, list[Behaviour]]:
+    count = draw(st.integers(3, 9))
+    rounds = draw(st.integers(1, 4))
+    names = [f"H{number:02d}MSP" for number in range(1, count + 1)]
+    return count, rounds, draw(st.integers(0, 10**9)), [draw(behaviours(names)) for _ in range(rounds)]
+
+
+@settings(max_examples=25, deadline=None)
+@given(histories())
+def test_tokens_are_conserved_and_settlements_explain_the_state(history: tuple[int, int, int, list[Behaviour]]) -> None:
+    count, rounds, reward, played = history
+    consortium = Consortium(count)
+    consortium.start(rounds=rounds, reward_micro=reward, heartbeat_limit=1)
+    settlements = []
+    for behaviour in played:
+        settlements.append(consortium.play_round(behaviour))
+        assert consortium.tokens() == consortium.minted()
+        if settlements[-1]["task_phase"] != "rounds":
+            break
+        for mspid in consortium.task()["absent"]:
+            consortium.by(mspid, "rejoin", task_id=TASK)
+    assert consortium.task()["phase"] == settlements[-1]["task_phase"] != "rounds"
+    assert consortium.task()["escrow_micro"] == 0
+    check_settlements(consortium, settlements, reward)
+
+
+def check_settlements(consortium: Consortium, settlements: list[Any], reward: int) -> None:
+    """Recompute trust and accounts from the settlements alone, as an auditor does."""
+    states = {mspid: trust.TrustState() for mspid in consortium.hospitals}
+    balances = dict.fromkeys(consortium.hospitals, 900000000) | {LAB: 1_000_000_000 - reward}
+    bonds = dict.fromkeys(consortium.hospitals, 100000000) | {LAB: 0}
+    for settlement in settlements:
+        weights = {}
+        for entry in settlement["hospitals"]:
+            names = ("attendance_ppm", "integrity", "utility_ppm", "quality_ppm", "validator_ppm")
+            signals = trust.Signals(norm_ppm=None, **{name: entry[name] for name in names})
+            states[entry["mspid"]] = trust.update(states[entry["mspid"]], signals)
+            if entry["contributed"]:
+                weights[entry["mspid"]] = incentives.weight(states[entry["mspid"]])
+            bonds[entry["mspid"]] -= entry["deposit_micro"]
+        pay, remainder = incentives.split(settlement["budget_micro"], weights)
+        assert remainder == settlement["remainder_micro"]
+        assert {entry["mspid"]: entry["pay_micro"] for entry in settlement["hospitals"] if entry["contributed"]} == pay
+        for mspid, amount in pay.items():
+            balances[mspid] += amount
+        balances[LAB] += settlement["refund_micro"]
+    for entry in consortium.view("trust"):
+        state = states[entry["mspid"]]
+        assert (entry["positive"], entry["negative"], entry["trust_ppm"]) == (state.positive, state.negative, state.trust_ppm)
+    for entry in consortium.view("organisations"):
+        assert (entry["balance_micro"], entry["bond_micro"]) == (balances[entry["mspid"]], bonds[entry["mspid"]])
+
+
+def test_a_hospital_may_be_the_researcher_too() -> None:
+    """Its account is paid, refunded and charged in one transaction."""
+    consortium = Consortium(4)
+    own = consortium.hospitals[0]
+    scientist = person(own, "researcher")
+    admin = person(own, "admin", "admin")
+    consortium.submit(admin, "register_identity", role="researcher", fingerprint=scientist.fingerprint, endpoint="")
+    consortium.researcher = scientist
+    consortium.start(rounds=1)
+    silent = consortium.round()["aggregators"][0]
+    settlement = consortium.play_round(Behaviour(silent={"sum": {silent}}))
+    assert settlement["task_phase"] == "finished"
+    assert consortium.tokens() == consortium.minted()
