@@ -1,0 +1,117 @@
+"""Which elements FHIR R4B resources have: the generated models of fhir.resources, read as a table of types.
+
+Models are imported one resource at a time: all of them together take seconds.
+"""
+
+import typing
+import uuid
+from dataclasses import dataclass
+from functools import cache
+from types import UnionType
+from typing import Any
+
+from fhir.resources.R4B import get_fhir_model_class
+
+PRIMITIVES = {
+    "boolean": "BOOLEAN",
+    "integer": "BIGINT",
+    "positiveInt": "BIGINT",
+    "unsignedInt": "BIGINT",
+    "decimal": "DOUBLE",
+    **dict.fromkeys(
+        (
+            "base64Binary",
+            "canonical",
+            "code",
+            "date",
+            "dateTime",
+            "id",
+            "instant",
+            "markdown",
+            "oid",
+            "string",
+            "time",
+            "uri",
+            "url",
+            "uuid",
+            "xhtml",
+        ),
+        "VARCHAR",
+    ),
+}
+"""FHIR's primitive types and the DuckDB type that holds each."""
+
+_PLAIN = {bool: "boolean", uuid.UUID: "uuid"}
+"""Primitive types that the models spell as plain Python types."""
+
+
+@dataclass(frozen=True)
+class ElementType:
+    """An element of a resource or data type."""
+
+    type: str
+    """A key of PRIMITIVES, or the name of a complex type."""
+    many: bool
+    codes: tuple[str, ...] = ()
+    """Codes of the required binding, where the models know all of them."""
+
+
+@cache
+def model(type_name: str) -> Any:
+    """The generated model of a resource or complex type; raise KeyError if FHIR R4B has none of this name."""
+    try:
+        return get_fhir_model_class(type_name)
+    except (ValueError, AttributeError) as error:
+        raise KeyError(type_name) from error
+
+
+@cache
+def elements(type_name: str) -> dict[str, ElementType]:
+    """Element name → type; an element that is a choice of types stands as `valueQuantity`, `valueString`, …"""
+    return {
+        field.alias or name: _element(field)
+        for name, field in model(type_name).model_fields.items()
+        if not name.endswith("__ext") and name not in ("resource_type", "fhir_comments", "contained")
+    }
+
+
+@cache
+def choices(type_name: str) -> dict[str, tuple[str, ...]]:
+    """Name of a choice such as `value` → the elements that may stand for it."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, field in model(type_name).model_fields.items():
+        choice = (field.json_schema_extra or {}).get("one_of_many")
+        if choice:
+            found[choice] = (*found.get(choice, ()), field.alias or name)
+    return found
+
+
+def _element(field: Any) -> ElementType:
+    annotation, many = field.annotation, False
+    metadata = list(field.metadata)
+    while True:
+        origin = typing.get_origin(annotation)
+        if origin in (typing.Union, UnionType):
+            annotation = next(part for part in typing.get_args(annotation) if part is not type(None))
+        elif origin is list:
+            many, annotation = True, typing.get_args(annotation)[0]
+        elif origin is typing.Annotated:
+            annotation, *more = typing.get_args(annotation)
+            metadata += more
+        else:
+            break
+    codes = tuple((field.json_schema_extra or {}).get("enum_values", ()))
+    type_name = _type_name(annotation, metadata)
+    return ElementType(type_name, many, codes if type_name == "code" and "+" not in codes else ())
+
+
+def _type_name(annotation: Any, metadata: list[Any]) -> str:
+    if annotation in _PLAIN:
+        return _PLAIN[annotation]
+    for item in metadata:
+        name = type(item).__name__
+        lowered = name[0].lower() + name[1:]
+        if lowered in PRIMITIVES:
+            return lowered
+    name = str(annotation.__name__)
+    return name.removesuffix("Type")

@@ -1,0 +1,296 @@
+"""A training task as the researcher writes it and every hospital reads it: TOML, validated, unknown keys refused.
+
+The ledger holds the digest of the file's bytes, so what a hospital approves is this file and no other.
+"""
+
+import hashlib
+import math
+import tomllib
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+
+from gateway.errors import ConfigError
+from gateway.fhir.view_definition import SqlName, ViewDefinition
+from gateway.toml_file import Section, first_problem
+
+MAX_BYTES = 1 << 20
+"""Largest task file that is read: a task comes from another organisation."""
+
+MICRO = 1_000_000
+PATIENT_COLUMN = "patient"
+"""Column that every view has: the key of the patient a row belongs to."""
+
+Scalar = Annotated[str, Field(strict=True)] | Annotated[bool, Field(strict=True)] | Annotated[int, Field(strict=True)] | float
+Count = Annotated[int, Field(strict=True)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,62}$")]
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("holds control or invisible characters; write plain text in one line")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_printable)]
+
+
+class TaskFileError(ConfigError):
+    """A task file that cannot be used: one sentence naming file, key, problem and remedy."""
+
+    error_code = "BAD_TASK"
+
+
+class TaskSection(Section):
+    """What the task is for and how many take part."""
+
+    title: Annotated[Text, Field(min_length=3, max_length=200)]
+    purpose: Annotated[Text, Field(min_length=3, max_length=200)]
+    """Why the data are used; hospitals' policies allow purposes."""
+    permit: Annotated[Text, Field(max_length=200)] = ""
+    """Identifier of the data permit or ethics vote; empty where none is needed."""
+    reward_tokens: Annotated[Count, Field(ge=0, le=1_000_000)]
+    """Tokens put in escrow for all hospitals and rounds together."""
+    minimum_hospitals: Annotated[Count, Field(ge=3, le=100)]
+    group_size: Annotated[Count, Field(ge=3, le=100)] = 3
+    """Fewest hospitals whose updates are decrypted as one sum."""
+    rounds: Annotated[Count, Field(ge=1, le=10_000)]
+    heartbeat_limit: Annotated[Count, Field(ge=1, le=1000)] = 6
+    """Ledger heartbeats after which a phase goes on without the silent."""
+
+    @property
+    def reward_micro(self) -> int:
+        return self.reward_tokens * MICRO
+
+
+class CohortSection(Section):
+    """Who is in: the patients of one view."""
+
+    view: SqlName
+    minimum_patients: Annotated[Count, Field(ge=1, le=10_000_000)]
+    """Fewest patients with a label that a hospital needs to take part."""
+
+
+class FeatureSection(Section):
+    """One measurement of a patient: rows of a view, chosen by `where`, made one number or category by `aggregate`."""
+
+    name: Name
+    view: SqlName
+    column: SqlName
+    where: dict[SqlName, Scalar] = Field(default_factory=dict)
+    """Only rows whose columns equal these values."""
+    aggregate: Literal["mean", "minimum", "maximum", "mode", "first", "last", "count"] = "mean"
+    order_by: SqlName | None = None
+    """Column that says which row is `first` or `last`."""
+    low: Number | None = None
+    high: Number | None = None
+    """Bounds in the column's unit (years for dates): public knowledge, not the data's own. They are scaled to -1 and 1."""
+    outside: Literal["missing", "clamp"] = "missing"
+    """Values outside the bounds: errors of recording, which count as missing, or real extremes, which count as the bound."""
+    categories: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = ()
+    """Categories instead of bounds: one column of 0 or 1 for each; a value that is none of them counts as missing."""
+    missing: Literal["middle", "indicator"] = "middle"
+    """`middle`: 0 stands for a missing value. `indicator`: besides, a column of its own says 1 where the value is missing."""
+
+    @model_validator(mode="after")
+    def _bounds_or_categories(self) -> Self:
+        bounds = (self.low is not None) + (self.high is not None)
+        if self.categories:
+            if bounds:
+                raise ValueError(f"feature {self.name} has bounds and categories; keep one of them")
+            if len(set(self.categories)) != len(self.categories):
+                raise ValueError(f"feature {self.name} lists a category twice; remove one")
+        elif bounds != 2 or not self._low < self._high:
+            raise ValueError(f"feature {self.name} needs low and high with low < high, or categories")
+        if self.categories and self.outside == "clamp":
+            raise ValueError(f"feature {self.name} has categories, which have no bounds to clamp to; remove outside")
+        if (self.aggregate in ("first", "last")) != (self.order_by is not None):
+            raise ValueError(f'feature {self.name}: order_by belongs to the aggregates "first" and "last", and they need it')
+        if self.categories and self.aggregate not in ("mode", "first", "last"):
+            raise ValueError(f'feature {self.name} has categories, which have no {self.aggregate}; set aggregate = "mode"')
+        return self
+
+    @property
+    def _low(self) -> float:
+        return -math.inf if self.low is None else self.low
+
+    @property
+    def _high(self) -> float:
+        return math.inf if self.high is None else self.high
+
+
+class LabelSection(Section):
+    """What is predicted: 1 for patients with a row in the view, or with one of the `positive` values in `column`."""
+
+    name: Name
+    view: SqlName
+    where: dict[SqlName, Scalar] = Field(default_factory=dict)
+    column: SqlName | None = None
+    positive: tuple[Scalar, ...] = ()
+
+    @model_validator(mode="after")
+    def _column_with_values(self) -> Self:
+        if (self.column is None) != (not self.positive):
+            raise ValueError("column and positive belong together: the column, and its values that mean yes")
+        return self
+
+
+class ModelSection(Section):
+    """The model, with one output: the logit of the label."""
+
+    kind: Literal["logistic_regression", "mlp"]
+    hidden: Annotated[tuple[Annotated[Count, Field(ge=1, le=4096)], ...], Field(max_length=8)] = ()
+    """Units of each hidden layer."""
+
+    @model_validator(mode="after")
+    def _hidden_layers(self) -> Self:
+        if (self.kind == "mlp") != bool(self.hidden):
+            raise ValueError('hidden lists the layers of a model of kind "mlp", which needs at least one, and of no other kind')
+        return self
+
+
+class TrainingSection(Section):
+    """Stochastic gradient descent with Poisson sampling of patients."""
+
+    sampling_rate: Annotated[Number, Field(gt=0, le=1)] | None = None
+    """Probability with which a patient is in a step's batch."""
+    batch_size: Annotated[Count, Field(ge=1, le=1_000_000)] | None = None
+    """Expected patients in a batch, for hospitals that are to weigh alike whatever their size."""
+    learning_rate: Annotated[Number, Field(gt=0, le=1000)]
+    local_steps: Annotated[Count, Field(ge=1, le=1000)] = 1
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.sampling_rate is None) == (self.batch_size is None):
+            raise ValueError("give either sampling_rate or batch_size")
+        return self
+
+    def rate_for(self, *, patients: int) -> float:
+        """Sampling probability in a hospital with this many training patients, in whole millionths as the ledger counts."""
+        rate = self.sampling_rate if self.sampling_rate is not None else (self.batch_size or 0) / max(patients, 1)
+        return min(max(math.floor(rate * MICRO + 0.5), 1), MICRO) / MICRO
+
+
+class PrivacySection(Section):
+    """Differential privacy of one patient, neighbouring data sets differing in one patient added or removed."""
+
+    epsilon: Annotated[Number, Field(gt=0, le=100)]
+    """Spent on the training patients over all rounds."""
+    delta: Annotated[Number, Field(gt=0, le=0.1)]
+    clip: Annotated[Number, Field(gt=0, le=1000)]
+    """L2 bound of one patient's gradient."""
+    mode: Literal["local", "distributed"] = "local"
+    """`local`: each update is private alone. `distributed`: only the sum of a group is."""
+    score_epsilon: Annotated[Number, Field(gt=0, le=100)]
+    """Spent on the validation patients, who only score models."""
+    score_clip: Annotated[Number, Field(gt=0, le=1000)] = 0.02
+    """Bound of one patient's difference of losses, in nats."""
+
+    @property
+    def epsilon_micro(self) -> int:
+        return _floor_micro(self.epsilon)
+
+    @property
+    def score_epsilon_micro(self) -> int:
+        return _floor_micro(self.score_epsilon)
+
+    @property
+    def score_clip_micro(self) -> int:
+        """At least one: the ledger measures by it how close two scores are."""
+        return max(1, _floor_micro(self.score_clip))
+
+    @property
+    def delta_inverse(self) -> int:
+        """1/delta, rounded against the spender."""
+        return int((1 / Decimal(repr(self.delta))).to_integral_value(ROUND_CEILING))
+
+
+class TaskFile(Section):
+    """The whole task; every name that one section uses is defined in another."""
+
+    task: TaskSection
+    views: Annotated[tuple[ViewDefinition, ...], Field(min_length=1, max_length=50)]
+    cohort: CohortSection
+    features: Annotated[tuple[FeatureSection, ...], Field(min_length=1, max_length=2000)]
+    label: LabelSection
+    model: ModelSection
+    training: TrainingSection
+    privacy: PrivacySection
+
+    @model_validator(mode="after")
+    def _names_are_defined(self) -> Self:
+        _refuse_repeated("view", [view.name for view in self.views])
+        _refuse_repeated("feature", [feature.name for feature in self.features])
+        columns = {view.name: view.columns() for view in self.views}
+        _require_columns(columns, "cohort", self.cohort.view, [])
+        for feature in self.features:
+            needed = [feature.column, *feature.where] + ([feature.order_by] if feature.order_by else [])
+            _require_columns(columns, f"feature {feature.name}", feature.view, needed)
+        _require_columns(columns, "label", self.label.view, [*self.label.where] + ([self.label.column] if self.label.column else []))
+        return self
+
+    @model_validator(mode="after")
+    def _settings_agree(self) -> Self:
+        if self.task.minimum_hospitals < self.task.group_size:
+            raise ValueError("task.minimum_hospitals is below task.group_size: no group could be full; raise the first or lower the second")
+        if self.privacy.mode == "distributed" and self.training.local_steps != 1:
+            raise ValueError('privacy.mode "distributed" adds noise once per sum; set training.local_steps to 1')
+        return self
+
+    def view(self, name: str) -> ViewDefinition:
+        """The view of this name, which validation has found."""
+        return next(view for view in self.views if view.name == name)
+
+
+def load(path: Path) -> TaskFile:
+    """Read a task file; raise TaskFileError with one sentence."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise TaskFileError(f"cannot read the task file {path}: {error.strerror}") from error
+    return parse(data, source=str(path))
+
+
+def parse(data: bytes, *, source: str = "task file") -> TaskFile:
+    """Read a task from the bytes of its file, which `source` names in errors; raise TaskFileError with one sentence."""
+    if len(data) > MAX_BYTES:
+        raise TaskFileError(f"{source} has {len(data)} bytes; a task file has at most {MAX_BYTES}")
+    try:
+        tables = tomllib.loads(data.decode())
+    except UnicodeDecodeError as error:
+        raise TaskFileError(f"{source} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    except RecursionError:
+        raise TaskFileError(f"{source} nests too deep; a task needs a few levels") from None
+    except tomllib.TOMLDecodeError as error:
+        raise TaskFileError(f"{source} is not TOML: {error}") from error
+    try:
+        return TaskFile.model_validate(tables)
+    except ValidationError as error:
+        raise TaskFileError(f"{source}: {first_problem(error)}") from error
+
+
+def digest(data: bytes) -> str:
+    """SHA-256 of the file's bytes in hex: what the ledger holds and hospitals approve."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _floor_micro(value: float) -> int:
+    return int((Decimal(repr(value)) * MICRO).to_integral_value(ROUND_FLOOR))
+
+
+def _refuse_repeated(kind: str, names: list[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"the {kind} {name} is defined twice; rename one")
+
+
+def _require_columns(columns: dict[str, list[str]], user: str, view: str, needed: list[str]) -> None:
+    if view not in columns:
+        raise ValueError(f"{user} uses the view {view}, which is not defined; the views are {', '.join(columns)}")
+    known = columns[view]
+    for column in [PATIENT_COLUMN, *needed]:
+        if column not in known:
+            raise ValueError(f"{user} uses the column {column}, which the view {view} does not have; its columns are {', '.join(known)}")

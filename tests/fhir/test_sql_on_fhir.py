@@ -1,0 +1,83 @@
+"""The public conformance tests of SQL-on-FHIR: every one gives the expected rows or is refused by the name of what is not supported."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from gateway.fhir.database import Database
+from gateway.fhir.errors import DataError, ViewError
+from gateway.fhir.view_definition import view_definition
+from gateway.fhir.views import compile_views
+from tests.support.fhir_folders import SHARED_DATA
+
+SUITE = SHARED_DATA / "sql_on_fhir_tests"
+
+NOT_SUPPORTED = ("repeat is not supported", "the function lowBoundary() is not supported", "the function highBoundary() is not supported")
+
+
+def _cases() -> Iterator[Any]:
+    for path in sorted(SUITE.glob("*.json")):
+        document = json.loads(path.read_text(encoding="utf-8"))
+        for number, case in enumerate(document.get("tests", ())):
+            yield pytest.param(document["resources"], case, id=f"{path.stem}-{number}-{case['title']}")
+
+
+CASES = list(_cases())
+
+
+def _rows(resources: list[dict[str, Any]], view: dict[str, Any]) -> list[dict[str, Any]]:
+    views = compile_views([view_definition({"name": "tested", **view})])
+    compiled = views.views[0]
+    database = Database(views)
+    wanted = [json.dumps(resource) for resource in resources if resource["resourceType"] == compiled.resource]
+    if wanted:
+        database.insert(compiled.resource, wanted)
+    database.run_views()
+    names = [column.name for column in compiled.columns]
+    return [dict(zip(names, row, strict=True)) for row in database.rows("SELECT * FROM rows.tested", [])]
+
+
+def _comparable(rows: list[dict[str, Any]], names: list[str]) -> list[str]:
+    """Rows without their order; 5 equals 5.0."""
+    return sorted(json.dumps([_plain(row.get(name)) for name in names]) for row in rows)
+
+
+def _plain(value: Any) -> Any:
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+@pytest.mark.skipif(not CASES, reason="the shared test data are missing: no ../shared/data/sql_on_fhir_tests beside the repository")
+@pytest.mark.parametrize(("resources", "case"), CASES)
+def test_expected_rows_or_a_named_refusal(resources: list[dict[str, Any]], case: dict[str, Any]) -> None:
+    if case.get("expectError"):
+        with pytest.raises((ViewError, DataError, ValidationError)):
+            _rows(resources, case["view"])
+        return
+    try:
+        rows = _rows(resources, case["view"])
+    except ViewError as error:
+        assert any(name in str(error) for name in NOT_SUPPORTED)
+        return
+    if "expectCount" in case:
+        assert len(rows) == case["expectCount"]
+        return
+    names = list(rows[0]) if rows else []
+    assert set(names) <= {name for row in case["expect"] for name in row}
+    assert _comparable(rows, names) == _comparable(case["expect"], names)
+    if "expectColumns" in case:
+        assert names == case["expectColumns"]
+
+
+@pytest.mark.skipif(not CASES, reason="the shared test data are missing: no ../shared/data/sql_on_fhir_tests beside the repository")
+def test_what_is_refused_does_not_grow() -> None:
+    refused = 0
+    for parameters in CASES:
+        case = parameters.values[1]
+        try:
+            compile_views([view_definition({"name": "tested", **case["view"]})])
+        except (ViewError, ValidationError):
+            refused += not case.get("expectError")
+    assert (len(CASES), refused) == (134, 16)
