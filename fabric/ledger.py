@@ -127,6 +127,7 @@ class Ledger:
         epsilon_micro: int,
         delta_inverse: int,
         score_epsilon_micro: int,
+        score_clip_micro: int,
         heartbeat_limit: int,
         parameters: int,
     ) -> Receipt:
@@ -145,6 +146,7 @@ class Ledger:
             epsilon_micro=epsilon_micro,
             delta_inverse=delta_inverse,
             score_epsilon_micro=score_epsilon_micro,
+            score_clip_micro=score_clip_micro,
             heartbeat_limit=heartbeat_limit,
             parameters=parameters,
         )

@@ -92,6 +92,7 @@ class TaskTerms:
     epsilon_micro: int
     delta_inverse: int
     score_epsilon_micro: int
+    score_clip_micro: int
     heartbeat_limit: int
     parameters: int
 

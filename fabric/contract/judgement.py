@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from fabric.contract.records import Scores
 from fabric.contract.trust import S
 
-CANDIDATE_TOLERANCE_MICRO = 50_000  # how much worse than the old model a candidate may look: scores are noisy
-AGREEMENT_TOLERANCE_MICRO = 250_000  # how far from the median an honest validator's noise may lie
+# Scores are noisy in proportion to their clip (the most one patient counts), so what is close is measured by it. A candidate may look
+# worse than the old model by three fifths of it: less would turn honest candidates down, more could turn none down.
+CANDIDATE_TOLERANCE_FIFTHS = 3
 FEWEST_TO_COMPARE = 3  # the median of two is between them, whoever is right
 
 
@@ -55,7 +56,7 @@ def _rank(value: int, values: list[int], others: int) -> int:
     return S * (2 * lower + ties) // (2 * others)
 
 
-def verdict(candidate_digest: str, scores: Mapping[str, Scores]) -> Verdict:
+def verdict(candidate_digest: str, scores: Mapping[str, Scores], *, clip_micro: int) -> Verdict:
     """Accept iff most validators computed the posted candidate and it looks no worse than the old model, within tolerance."""
     agreeing = [entry["candidate_micro"] for entry in scores.values() if entry["candidate_digest"] == candidate_digest]
     utility = median(agreeing) if agreeing else None
@@ -64,28 +65,28 @@ def verdict(candidate_digest: str, scores: Mapping[str, Scores]) -> Verdict:
         reason = "no validator revealed its scores"
     elif not confirmed:
         reason = "most validators computed another candidate" if disputed else "half of the validators computed another candidate"
-    elif utility is not None and utility < -CANDIDATE_TOLERANCE_MICRO:
+    elif utility is not None and utility < -(clip_micro * CANDIDATE_TOLERANCE_FIFTHS // 5):
         reason = "the candidate is worse than the model before it"
     else:
         reason = ""
     return Verdict(reason == "", reason, utility, confirmed, disputed)
 
 
-def agreement_ppm(mspid: str, candidate_digest: str, scores: Mapping[str, Scores]) -> int | None:
-    """V of a validator: the share of its scores near the median of those of all; None where too few judged to compare.
+def agreement_ppm(mspid: str, candidate_digest: str, scores: Mapping[str, Scores], *, clip_micro: int) -> int | None:
+    """V of a validator: the share of its scores within one clip of the median of all; None where too few judged to compare.
 
     A validator whose candidate is not the one that most computed did not recompute: 0.
     """
     if len(scores) < FEWEST_TO_COMPARE:
         return None
     own = scores[mspid]
-    if own["candidate_digest"] != candidate_digest and verdict(candidate_digest, scores).confirmed:
+    if own["candidate_digest"] != candidate_digest and verdict(candidate_digest, scores, clip_micro=clip_micro).confirmed:
         return 0
-    compared = _comparisons(own, candidate_digest, scores)
+    compared = _comparisons(own, candidate_digest, scores, clip_micro)
     return S * sum(compared) // len(compared) if compared else None
 
 
-def _comparisons(own: Scores, candidate_digest: str, scores: Mapping[str, Scores]) -> list[bool]:
+def _comparisons(own: Scores, candidate_digest: str, scores: Mapping[str, Scores], clip_micro: int) -> list[bool]:
     """For each score the validator gave that at least FEWEST_TO_COMPARE gave: is it near their median?"""
     pairs: list[tuple[int, list[int]]] = []
     if own["candidate_digest"] == candidate_digest:
@@ -93,4 +94,4 @@ def _comparisons(own: Scores, candidate_digest: str, scores: Mapping[str, Scores
     for score in own["groups"]:
         given = [other["utility_micro"] for s in scores.values() for other in s["groups"] if other["group"] == score["group"]]
         pairs.append((score["utility_micro"], given))
-    return [abs(value - median(given)) <= AGREEMENT_TOLERANCE_MICRO for value, given in pairs if len(given) >= FEWEST_TO_COMPARE]
+    return [abs(value - median(given)) <= clip_micro for value, given in pairs if len(given) >= FEWEST_TO_COMPARE]

@@ -27,6 +27,7 @@ class _Judged:
     verdict: Verdict
     groups: list[GroupResult]
     scores: dict[str, Scores]
+    clip_micro: int
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class _Outcome:
 
 def settle(call: Call, terms: TaskTerms, progress: TaskState, record: RoundRecord, *, failure: str = "") -> dict[str, Any]:
     """Settle the round. `failure`: why the round, and with it the task, is abandoned; empty where validators have judged."""
-    judged = _judge(call, record, failure)
+    judged = _judge(call, terms, record, failure)
     outcomes = {mspid: _outcome(call, record, judged, mspid) for mspid in (*record["participants"], *record["absent"])}
     budget = terms["reward_micro"] // terms["rounds"] if judged.verdict.accepted else 0
     weights = {mspid: incentives.weight(outcome.after) for mspid, outcome in outcomes.items() if outcome.contributed}
@@ -74,14 +75,15 @@ def settle(call: Call, terms: TaskTerms, progress: TaskState, record: RoundRecor
     return {"task_id": record["task_id"], "round": record["round"], "phase": "settled"}
 
 
-def _judge(call: Call, record: RoundRecord, failure: str) -> _Judged:
+def _judge(call: Call, terms: TaskTerms, record: RoundRecord, failure: str) -> _Judged:
+    clip = terms["score_clip_micro"]
     if failure or record["candidate"] is None:
         groups = [_group_result(entry["group"], entry["members"], None, None, rejected=False) for entry in record["sums"]]
-        return _Judged(Verdict(False, failure, None, confirmed=False, disputed=False), groups, {})
+        return _Judged(Verdict(False, failure, None, confirmed=False, disputed=False), groups, {}, clip)
     place = (record["task_id"], record["round"])
     revealed = present(call, "score_reveal", record, record["scorers"])
     scores: dict[str, Scores] = {mspid: call.state.get("score_reveal", *place, mspid)["scores"] for mspid in revealed}
-    verdict = judgement.verdict(record["candidate"]["digest"], scores)
+    verdict = judgement.verdict(record["candidate"]["digest"], scores, clip_micro=clip)
     # An aggregator whose candidate most validators could not reproduce has no say in which groups broke their bounds.
     rejected = set(record["candidate"]["rejected_groups"]) if verdict.confirmed else set()
     medians = {group: value for group, value in judgement.group_medians(scores).items() if group not in rejected}
@@ -96,7 +98,7 @@ def _judge(call: Call, record: RoundRecord, failure: str) -> _Judged:
         )
         for entry in record["sums"]
     ]
-    return _Judged(verdict, groups, scores)
+    return _Judged(verdict, groups, scores, clip)
 
 
 def _group_result(group: int, members: list[str], median: int | None, utility: int | None, *, rejected: bool) -> GroupResult:
@@ -148,7 +150,7 @@ def _fined(record: RoundRecord, judged: _Judged, mspid: str) -> bool:
 def _validator_ppm(record: RoundRecord, judged: _Judged, mspid: str) -> int | None:
     if mspid not in judged.scores or record["candidate"] is None:
         return None
-    return judgement.agreement_ppm(mspid, record["candidate"]["digest"], judged.scores)
+    return judgement.agreement_ppm(mspid, record["candidate"]["digest"], judged.scores, clip_micro=judged.clip_micro)
 
 
 def _book(call: Call, mspid: str, outcome: _Outcome, pay: int) -> HospitalResult:

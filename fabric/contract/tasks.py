@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fabric.contract import accounts, clock
-from fabric.contract.arguments import Amount, Count, DeltaInverse, Digest, Epsilon, Members, Permit, Round, Statement, TaskId, Title
+from fabric.contract.arguments import Amount, Clip, Count, DeltaInverse, Digest, Epsilon, Members, Permit, Round, Statement, TaskId, Title
 from fabric.contract.caller import Call
 from fabric.contract.errors import ContractError
 from fabric.contract.records import RoundRecord, TaskState, TaskTerms
@@ -28,6 +28,7 @@ class SubmitTask:
     epsilon_micro: Epsilon
     delta_inverse: DeltaInverse
     score_epsilon_micro: Epsilon
+    score_clip_micro: Clip
     heartbeat_limit: Count
     parameters: Count
 

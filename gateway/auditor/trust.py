@@ -20,12 +20,15 @@ class TrustBook:
         self.problems: list[str] = []
         self.states: dict[str, TrustState] = {}
         self._qualities: dict[tuple[str, str], int] = {}
+        self._clips: dict[str, int] = {}
         self._scores: dict[tuple[str, int], dict[str, Scores]] = {}
 
     def observe(self, call: ContractCall) -> None:
         """Take note of one valid call."""
         argument = call.argument
-        if call.function == "approve_task":
+        if call.function == "submit_task":
+            self._clips[argument["task_id"]] = argument["score_clip_micro"]
+        elif call.function == "approve_task":
             self._qualities[argument["task_id"], call.mspid] = argument["quality_ppm"]
         elif call.function == "reveal_scores":
             self._scores.setdefault((argument["task_id"], argument["round"]), {})[call.mspid] = argument["scores"]
@@ -41,17 +44,22 @@ class TrustBook:
         settlement = call.payload
         # Taken out of the book: a round is settled once, and memory should not grow with the number of rounds.
         scores = self._scores.pop((settlement["task_id"], settlement["round"]), {})
-        wrong = _judgement_differences(settlement, scores)
+        clip_micro = self._clips[settlement["task_id"]]
+        wrong = _judgement_differences(settlement, scores, clip_micro)
         for entry in settlement["hospitals"]:
-            wrong += self._hospital_differences(settlement, entry, scores)
+            wrong += self._hospital_differences(settlement, entry, scores, clip_micro)
         where = f"block {call.block}, settlement of round {settlement['round']} of {settlement['task_id']}"
         self.problems += [f"{where}: {one}" for one in wrong]
 
-    def _hospital_differences(self, settlement: dict[str, Any], entry: dict[str, Any], scores: Mapping[str, Scores]) -> list[str]:
+    def _hospital_differences(
+        self, settlement: dict[str, Any], entry: dict[str, Any], scores: Mapping[str, Scores], clip_micro: int
+    ) -> list[str]:
         mspid = entry["mspid"]
-        expected = _signals(settlement, entry, scores, self._qualities.get((settlement["task_id"], mspid), 0))
+        quality_ppm = self._qualities.get((settlement["task_id"], mspid), 0)
+        expected = _signals(settlement, entry, scores, quality_ppm=quality_ppm, clip_micro=clip_micro)
         recorded = Signals(
-            entry["attendance_ppm"], entry["integrity"], entry["utility_ppm"], None, entry["quality_ppm"], entry["validator_ppm"])
+            entry["attendance_ppm"], entry["integrity"], entry["utility_ppm"], None, entry["quality_ppm"], entry["validator_ppm"]
+        )
         after = trust.update(self.states.get(mspid, TrustState()), expected)
         self.states[mspid] = after
         wrong = [] if recorded == expected else [f"{mspid}'s signals are recorded as {recorded}, recomputed {expected}"]
@@ -60,9 +68,12 @@ class TrustBook:
         return wrong
 
 
-def _signals(settlement: dict[str, Any], entry: dict[str, Any], scores: Mapping[str, Scores], quality_ppm: int) -> Signals:
+def _signals(
+    settlement: dict[str, Any], entry: dict[str, Any], scores: Mapping[str, Scores], *, quality_ppm: int, clip_micro: int
+) -> Signals:
     """The signals as they follow from scores and approvals; attendance and integrity are taken as the contract recorded them."""
     mspid, candidate = entry["mspid"], settlement["candidate"]
+    judged = candidate and mspid in scores
     group = next((group for group in settlement["groups"] if mspid in group["members"]), None)
     attended = entry["attendance_ppm"] == S
     return Signals(
@@ -71,16 +82,16 @@ def _signals(settlement: dict[str, Any], entry: dict[str, Any], scores: Mapping[
         utility_ppm=group["utility_ppm"] if group is not None and attended else None,
         norm_ppm=None,
         quality_ppm=quality_ppm,
-        validator_ppm=judgement.agreement_ppm(mspid, candidate["digest"], scores) if candidate and mspid in scores else None,
+        validator_ppm=judgement.agreement_ppm(mspid, candidate["digest"], scores, clip_micro=clip_micro) if judged else None,
     )
 
 
-def _judgement_differences(settlement: dict[str, Any], scores: Mapping[str, Scores]) -> list[str]:
+def _judgement_differences(settlement: dict[str, Any], scores: Mapping[str, Scores], clip_micro: int) -> list[str]:
     candidate = settlement["candidate"]
     if candidate is None:
         judged = any(group["utility_ppm"] is not None for group in settlement["groups"])
         return ["it accepts or judges without a candidate"] if settlement["accepted"] or judged else []
-    verdict = judgement.verdict(candidate["digest"], scores)
+    verdict = judgement.verdict(candidate["digest"], scores, clip_micro=clip_micro)
     wrong = []
     if (settlement["accepted"], settlement["candidate_micro"]) != (verdict.accepted, verdict.candidate_micro):
         wrong.append(f"accepted is {settlement['accepted']}, recomputed {verdict.accepted}")
@@ -89,6 +100,7 @@ def _judgement_differences(settlement: dict[str, Any], scores: Mapping[str, Scor
     utilities = {**judgement.ranks_ppm(medians), **dict.fromkeys(rejected, 0)}
     wrong += [
         f"group {group['group']} is recorded with a utility of {group['utility_ppm']} ppm, recomputed {utilities.get(group['group'])}"
-        for group in settlement["groups"] if group["utility_ppm"] != utilities.get(group["group"])
+        for group in settlement["groups"]
+        if group["utility_ppm"] != utilities.get(group["group"])
     ]
     return wrong

@@ -74,6 +74,7 @@ async def test_a_task_from_registration_to_the_end() -> None:
         epsilon_micro=6_000_000,
         delta_inverse=100_000,
         score_epsilon_micro=2_000_000,
+        score_clip_micro=20_000,
         heartbeat_limit=1,
         parameters=31,
     )

@@ -137,14 +137,14 @@ def scores(model: str, candidate: int, **utilities: int) -> Scores:
 
 def test_a_minority_of_validators_can_neither_accept_nor_refuse() -> None:
     honest = {"A": scores("m", 10), "B": scores("m", 20), "C": scores("x", -(10**9))}
-    assert judgement.verdict("m", honest).accepted
+    assert judgement.verdict("m", honest, clip_micro=83_334).accepted
     liars = {"A": scores("m", -60_000), "B": scores("m", -70_000), "C": scores("m", 10**9)}
-    assert not judgement.verdict("m", liars).accepted
-    tie = judgement.verdict("m", {"A": scores("m", 1), "B": scores("x", 1)})
+    assert not judgement.verdict("m", liars, clip_micro=83_334).accepted
+    tie = judgement.verdict("m", {"A": scores("m", 1), "B": scores("x", 1)}, clip_micro=83_334)
     assert (tie.accepted, tie.confirmed, tie.disputed) == (False, False, False)
 
 
 def test_a_validator_far_from_the_others_agrees_less() -> None:
     given = {"A": scores("m", 0, g0=0), "B": scores("m", 10, g0=10), "C": scores("m", 10, g0=900_000), "D": scores("x", 0, g0=0)}
-    assert [judgement.agreement_ppm(name, "m", given) for name in given] == [S, S, S // 2, 0]
-    assert judgement.agreement_ppm("A", "m", {"A": given["A"], "B": given["B"]}) is None
+    assert [judgement.agreement_ppm(name, "m", given, clip_micro=83_334) for name in given] == [S, S, S // 2, 0]
+    assert judgement.agreement_ppm("A", "m", {"A": given["A"], "B": given["B"]}, clip_micro=83_334) is None

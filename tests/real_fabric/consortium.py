@@ -60,6 +60,7 @@ class Consortium:
             epsilon_micro=8_000_000,
             delta_inverse=10_000,
             score_epsilon_micro=8_000_000,
+            score_clip_micro=20_000,
             heartbeat_limit=20,
             parameters=31,
         )

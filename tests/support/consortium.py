@@ -113,6 +113,7 @@ class Consortium:
             "epsilon_micro": 6_000_000,
             "delta_inverse": 100_000,
             "score_epsilon_micro": 2_000_000,
+            "score_clip_micro": 83_334,
             "heartbeat_limit": 3,
             "parameters": 31,
         }
