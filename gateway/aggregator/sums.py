@@ -1,0 +1,51 @@
+"""Step 7 of a round for the elected aggregator: add what has come, group by group, and put the sums' digests on the ledger."""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Sequence
+
+from fabric.ledger_views import RoundView, Sum
+from gateway.errors import ProductError
+from gateway.hospital.context import GatewayContext
+from gateway.hospital.open_sums import add_members, fetch_ciphertext, sum_name
+from gateway.hospital.plan import SMALLEST_SUM, Plan
+from gateway.hospital.timing import Stopwatch
+from privacy import ckks
+
+log = logging.getLogger(__name__)
+
+
+async def post_sums(context: GatewayContext, plan: Plan, view: RoundView, *, limit_bytes: int, stopwatch: Stopwatch) -> None:
+    """Add each group's ciphertexts and post the digests.
+
+    A member whose ciphertext does not come, or is not one, is left out, and a group that becomes too small with it.
+    """
+    sums = []
+    for group, all_members in enumerate(view.groups):
+        members = await _usable(context, plan, view, view.pinned.get(str(group), all_members), limit_bytes=limit_bytes)
+        if len(members) < SMALLEST_SUM:
+            log.warning("task %s round %d: group %d has too few ciphertexts and is left out", view.task_id, view.round, group)
+            continue
+        total = await add_members(context, plan, view, members, limit_bytes=limit_bytes, stopwatch=stopwatch)
+        # Held before the digest is posted: whoever sees it on the ledger can fetch the sum.
+        await context.blobs.put_own(sum_name(view, group), total)
+        sums.append(Sum(group, tuple(members), hashlib.sha256(total).hexdigest()))
+    with stopwatch.measure("ledger"):
+        await context.ledger.post_sums(task_id=view.task_id, round_number=view.round, sums=sums)
+
+
+async def _usable(context: GatewayContext, plan: Plan, view: RoundView, members: Sequence[str], *, limit_bytes: int) -> list[str]:
+    public_key = context.state.public_key(view.task_id)
+
+    async def usable(mspid: str) -> bool:
+        try:
+            data = await fetch_ciphertext(context, view, mspid, limit_bytes=limit_bytes)
+            await asyncio.to_thread(ckks.check_ciphertext, public_key, data, count=plan.parameters)
+        except (ProductError, ckks.CiphertextError) as error:
+            log.warning("task %s round %d: the ciphertext of %s is left out: %s", view.task_id, view.round, mspid, error)
+            return False
+        return True
+
+    answers = await asyncio.gather(*(usable(mspid) for mspid in members))
+    return [mspid for mspid, good in zip(members, answers, strict=True) if good]

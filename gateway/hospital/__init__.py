@@ -1,0 +1,1 @@
+"""A hospital's gateway: its service, its policy, and a round as the hospital lives it."""

@@ -1,0 +1,148 @@
+"""Steps 4 and 5 of a round: debit, train, encrypt, commit; and, once commits are closed, reveal."""
+
+import asyncio
+import contextlib
+import hashlib
+import math
+import secrets
+from dataclasses import dataclass
+
+from consortium.v1 import exchange_pb2
+
+from fabric.client.errors import ContractRefused
+from fabric.contract.commitments import commitment
+from fabric.ledger_views import RoundView, Spend
+from gateway.aggregator.blobs import Name
+from gateway.config import Misbehaviour
+from gateway.errors import Unavailable, VerificationFailed
+from gateway.hospital.cohort import Patients
+from gateway.hospital.context import GatewayContext
+from gateway.hospital.misbehave import LAST_HONEST_ROUND, flipped_labels, forged_update, replays
+from gateway.hospital.plan import Plan, own_noise, sampling_rate, training_event
+from gateway.hospital.state import Contribution
+from gateway.hospital.timing import Stopwatch
+from gateway.task_file import MICRO
+from privacy import ckks
+from privacy.accounting import SpendEvent
+from privacy.models import Vector
+from privacy.noise import NoiseSource
+from privacy.training import train_round
+
+NONCE_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Contributor:
+    """What a hospital needs to contribute to a round."""
+
+    context: GatewayContext
+    plan: Plan
+    patients: Patients
+    stopwatch: Stopwatch
+
+    async def commit(self, view: RoundView, parameters: Vector) -> None:
+        """Phase commit: spend the budget on the ledger first, then train, encrypt, keep, and commit to the ciphertext's digest."""
+        mspid = self.context.mspid
+        if any(commit.mspid == mspid for commit in view.commits):
+            return
+        await self._debit(view)
+        contribution = self.context.state.contribution(view.task_id, view.round)
+        if contribution is None:
+            # A crash after the debit and before this line trains again under the same debit: nothing of the first training got out.
+            contribution = await self._make(view.round, view.task_id, parameters)
+            # Kept before the commitment, which nobody could open without it.
+            self.context.state.keep_contribution(view.task_id, view.round, contribution)
+        digest = commitment(view.task_id, view.round, mspid, contribution.nonce, contribution.ciphertext_digest)
+        with self.stopwatch.measure("ledger"):
+            await self.context.ledger.commit(task_id=view.task_id, round_number=view.round, digest=digest)
+
+    async def reveal(self, view: RoundView) -> None:
+        """Phase reveal: hand the ciphertext to the hub, then open the commitment on the ledger."""
+        mspid = self.context.mspid
+        if mspid not in view.committed or any(reveal.mspid == mspid for reveal in view.reveals):
+            return
+        contribution = self._kept(view)
+        # A dead hub is replaced in phase sum, and gets the ciphertext then; the reveal must not wait for it.
+        with contextlib.suppress(Unavailable):
+            await self.hand_over(view)
+        with self.stopwatch.measure("ledger"):
+            await self.context.ledger.reveal(
+                task_id=view.task_id,
+                round_number=view.round,
+                nonce=contribution.nonce,
+                ciphertext_digest=contribution.ciphertext_digest,
+                size=len(contribution.ciphertext),
+            )
+
+    async def hand_over(self, view: RoundView) -> None:
+        """Give the ciphertext to the aggregator whose turn it is; the same bytes again are no error."""
+        name = ciphertext_name(view, self.context.mspid)
+        await self.context.hub.push(view.aggregator, view.endpoints, name, self._kept(view).ciphertext)
+
+    def _kept(self, view: RoundView) -> Contribution:
+        contribution = self.context.state.contribution(view.task_id, view.round)
+        if contribution is None:
+            raise VerificationFailed(f"the update of round {view.round} of task {view.task_id} is lost; restore the gateway's state folder")
+        return contribution
+
+    async def _debit(self, view: RoundView) -> None:
+        mspid = self.context.mspid
+        if any(debit.mspid == mspid for debit in view.debits):
+            return
+        spends = [_spend("train", training_event(self.plan.task, patients=len(self.patients)))]
+        if mspid in view.committee:
+            spends.append(_spend("validation", self.plan.score_event()))
+        with self.stopwatch.measure("ledger"):
+            try:
+                await self.context.ledger.debit(task_id=view.task_id, round_number=view.round, spends=spends)
+            except ContractRefused as refusal:
+                # The debit of an earlier start, whose answer never came.
+                if refusal.code != "ALREADY_DEBITED":
+                    raise
+
+    async def _make(self, round_number: int, task_id: str, parameters: Vector) -> Contribution:
+        kind = self.context.misbehaviour
+        first = self.context.state.contribution(task_id, LAST_HONEST_ROUND)
+        if replays(kind, round_number) and first is not None:
+            ciphertext = first.ciphertext
+        else:
+            with self.stopwatch.measure("training"):
+                vector = await asyncio.to_thread(self._train, parameters, kind)
+            public_key = self.context.state.public_key(task_id)
+            with self.stopwatch.measure("encryption"):
+                ciphertext = await asyncio.to_thread(ckks.encrypt, public_key, vector, bound=self.plan.bound(), members=self.plan.members)
+        return Contribution(secrets.token_hex(NONCE_BYTES), hashlib.sha256(ciphertext).hexdigest(), ciphertext)
+
+    def _train(self, parameters: Vector, kind: Misbehaviour | None) -> Vector:
+        """One hospital's update, (parameters,), in units of the clip. CPU-heavy."""
+        task = self.plan.task
+        noise = NoiseSource.from_system()
+        update = train_round(
+            self.plan.spec,
+            parameters,
+            self.patients.features,
+            flipped_labels(kind, self.patients.labels),
+            clip=task.privacy.clip,
+            noise_multiplier=own_noise(task, patients=len(self.patients)),
+            sampling_rate=sampling_rate(task, patients=len(self.patients)),
+            local_steps=task.training.local_steps,
+            learning_rate=task.training.learning_rate,
+            noise=noise,
+            sampler=NoiseSource.from_system(),
+        )
+        return forged_update(kind, update.vector, bound=self.plan.bound(), noise=noise)
+
+
+def ciphertext_name(view: RoundView, owner: str) -> Name:
+    return Name(view.task_id, view.round, exchange_pb2.BLOB_KIND_CIPHERTEXT, owner)
+
+
+def _spend(partition: str, event: SpendEvent) -> Spend:
+    # Calibration gives whole micro-units and ppm; the ceiling guards the sampling rate against the last place of a float.
+    return Spend(
+        partition=partition,
+        mechanism=event.mechanism,
+        noise_multiplier_micro=math.floor(event.noise_multiplier * MICRO + 0.5),
+        sampling_rate_ppm=math.floor(event.sampling_rate * MICRO + 0.5),
+        steps=event.steps,
+    )

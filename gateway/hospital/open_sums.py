@@ -1,0 +1,173 @@
+"""Step 7 and 8 of a round: check the sums, give a decryption share, and compute the candidate model from t of them.
+
+Everything after encryption is deterministic, so every gateway comes to the same candidate and the same digest.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from consortium.v1 import exchange_pb2
+
+from fabric.ledger_views import RoundView, Sum, TaskView
+from gateway.aggregator.blobs import Name
+from gateway.errors import Unavailable, VerificationFailed
+from gateway.hospital.context import GatewayContext
+from gateway.hospital.contribute import ciphertext_name
+from gateway.hospital.frames import pack, unpack
+from gateway.hospital.plan import SUM_GRID, Plan
+from gateway.hospital.timing import Stopwatch
+from privacy import ckks, threshold
+from privacy.models import Vector
+from privacy.robust import combine_groups, next_parameters, within_bound
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A round's opened sums: (parameters,) float64 by group in units of the clip, and the candidate they give."""
+
+    sums: Mapping[int, Vector]
+    rejected: tuple[int, ...]
+    candidate: Vector
+
+
+@dataclass(frozen=True)
+class SumOpener:
+    """What a gateway needs to check and open a round's sums."""
+
+    context: GatewayContext
+    plan: Plan
+    limit_bytes: int
+    stopwatch: Stopwatch
+
+    async def give_share(self, task: TaskView, view: RoundView) -> None:
+        """Phase decrypt, quorum members: recompute every sum bit for bit, then give a share; object where the sum is another one."""
+        mspid = self.context.mspid
+        if mspid not in view.quorum or any(share.mspid == mspid for share in view.shares):
+            return
+        blob = self.context.state.decryption_share(view.task_id, view.round, view.attempt)
+        if blob is None:
+            try:
+                ciphertexts = [await self._recomputed(view, entry) for entry in view.sums]
+            except (Unavailable, VerificationFailed, ckks.CiphertextError) as error:
+                # The next aggregator takes over: sums are opened only where every quorum member could check them.
+                await self.context.ledger.object_sums(task_id=view.task_id, round_number=view.round, reason=str(error)[:500])
+                return
+            with self.stopwatch.measure("aggregation"):
+                blob = await asyncio.to_thread(self._partials, self.context.state.holder_key(view.task_id), task, view, ciphertexts)
+            # Kept before its digest goes onto the ledger: another share for the same attempt would hold other noise.
+            self.context.state.keep_decryption_share(view.task_id, view.round, view.attempt, blob)
+        with self.stopwatch.measure("ledger"):
+            await self.context.ledger.post_share(
+                task_id=view.task_id, round_number=view.round, attempt=view.attempt, digest=hashlib.sha256(blob).hexdigest()
+            )
+        await self.hand_over_share(view)
+
+    async def hand_over_share(self, view: RoundView) -> None:
+        """Give our share to the aggregator whose turn it is, if we made one."""
+        blob = self.context.state.decryption_share(view.task_id, view.round, view.attempt)
+        if blob is not None:
+            await self.context.hub.push(view.aggregator, view.endpoints, _share_name(view, self.context.mspid), blob)
+
+    async def open(self, task: TaskView, view: RoundView, parameters: Vector) -> Opened:
+        """Phases decrypt and after: fetch sums and shares, check them against the ledger, fuse, combine."""
+        ciphertexts = await asyncio.gather(*(self._sum(view, entry) for entry in view.sums))
+        shares = await asyncio.gather(*(self._share(view, mspid) for mspid in view.quorum))
+        partials = {task.holder_index(mspid): share for mspid, share in zip(view.quorum, shares, strict=True)}
+        with self.stopwatch.measure("aggregation"):
+            return await asyncio.to_thread(self._open, view, ciphertexts, partials, parameters)
+
+    def _open(self, view: RoundView, ciphertexts: Sequence[bytes], partials: Mapping[int, list[bytes]], parameters: Vector) -> Opened:
+        sums: dict[int, Vector] = {}
+        rejected = []
+        for place, (entry, ciphertext) in enumerate(zip(view.sums, ciphertexts, strict=True)):
+            parts = {index: shares[place] for index, shares in partials.items()}
+            vector = self._fused(ciphertext, parts)
+            if vector is not None and within_bound(vector, self.plan.group_bound(entry.members)):
+                sums[entry.group] = vector
+            else:
+                rejected.append(entry.group)
+        return Opened(sums, tuple(rejected), self.candidate(view, sums, parameters))
+
+    def _fused(self, ciphertext: bytes, partials: Mapping[int, bytes]) -> Vector | None:
+        """A decrypted sum, None where it is larger than its members' encodings could be."""
+        try:
+            opened = threshold.fuse(
+                ciphertext,
+                partials,
+                quorum=sorted(partials),
+                count=self.plan.parameters,
+                bound=self.plan.bound(),
+                members=self.plan.members,
+            )
+        except threshold.BoundError:
+            return None
+        return np.asarray(np.round(opened / SUM_GRID) * SUM_GRID)
+
+    def candidate(self, view: RoundView, sums: Mapping[int, Vector], parameters: Vector) -> Vector:
+        """The model after a step along these groups' robustly combined mean; the model itself where no group is usable."""
+        used = [entry for entry in view.sums if entry.group in sums]
+        if not used:
+            return parameters
+        combined = combine_groups([sums[entry.group] for entry in used], [self.plan.batch(entry.members) for entry in used])
+        settings = self.plan.task
+        return next_parameters(parameters, combined, clip=settings.privacy.clip, learning_rate=settings.training.learning_rate)
+
+    def _partials(self, holder_key: bytes, task: TaskView, view: RoundView, ciphertexts: Sequence[bytes]) -> bytes:
+        quorum = sorted(task.holder_index(mspid) for mspid in view.quorum)
+        index = task.holder_index(self.context.mspid)
+        return pack([threshold.partial_decrypt(holder_key, index=index, quorum=quorum, ciphertext=each) for each in ciphertexts])
+
+    async def _recomputed(self, view: RoundView, entry: Sum) -> bytes:
+        """The sum of the members' ciphertexts as their hospitals committed to them: nobody has to trust the aggregator."""
+        own = await add_members(self.context, self.plan, view, entry.members, limit_bytes=self.limit_bytes, stopwatch=self.stopwatch)
+        if _digest(own) != entry.digest:
+            raise VerificationFailed(f"the sum of group {entry.group} is not the sum of its members' committed ciphertexts")
+        return own
+
+    async def _sum(self, view: RoundView, entry: Sum) -> bytes:
+        data = await self.context.hub.pull(view.aggregator, view.endpoints, sum_name(view, entry.group), limit_bytes=self.limit_bytes)
+        if _digest(data) != entry.digest:
+            raise VerificationFailed(f"the sum of group {entry.group} that came is not the one on the ledger")
+        return data
+
+    async def _share(self, view: RoundView, mspid: str) -> list[bytes]:
+        limit = self.limit_bytes * max(1, len(view.sums))
+        data = await self.context.hub.pull(view.aggregator, view.endpoints, _share_name(view, mspid), limit_bytes=limit)
+        posted = next((share.digest for share in view.shares if share.mspid == mspid), None)
+        if _digest(data) != posted:
+            raise VerificationFailed(f"the decryption share that came for {mspid} is not the one on the ledger")
+        return unpack(data, count=len(view.sums))
+
+
+async def add_members(
+    context: GatewayContext, plan: Plan, view: RoundView, members: Sequence[str], *, limit_bytes: int, stopwatch: Stopwatch
+) -> bytes:
+    """Fetch the members' ciphertexts, check each against its revealed digest, and add them. The bytes depend on nothing else."""
+    ciphertexts = await asyncio.gather(*(fetch_ciphertext(context, view, mspid, limit_bytes=limit_bytes) for mspid in members))
+    public_key = context.state.public_key(view.task_id)
+    with stopwatch.measure("aggregation"):
+        return await asyncio.to_thread(ckks.add, public_key, ciphertexts, count=plan.parameters)
+
+
+async def fetch_ciphertext(context: GatewayContext, view: RoundView, mspid: str, *, limit_bytes: int) -> bytes:
+    """A hospital's ciphertext from the hub; raise VerificationFailed unless it is the one it revealed."""
+    data = await context.hub.pull(view.aggregator, view.endpoints, ciphertext_name(view, mspid), limit_bytes=limit_bytes)
+    revealed = next((reveal.ciphertext_digest for reveal in view.reveals if reveal.mspid == mspid), None)
+    if _digest(data) != revealed:
+        raise VerificationFailed(f"the ciphertext that came for {mspid} is not the one it revealed")
+    return data
+
+
+def sum_name(view: RoundView, group: int) -> Name:
+    return Name(view.task_id, view.round, exchange_pb2.BLOB_KIND_SUM, view.aggregator, group=group)
+
+
+def _share_name(view: RoundView, owner: str) -> Name:
+    return Name(view.task_id, view.round, exchange_pb2.BLOB_KIND_DECRYPTION_SHARE, owner, attempt=view.attempt)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

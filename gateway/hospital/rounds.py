@@ -1,0 +1,164 @@
+"""A task's rounds as a hospital lives them: look at the ledger, do what the phase asks of this hospital, nothing twice."""
+
+import json
+import logging
+from dataclasses import dataclass, field
+
+import grpc
+from consortium.v1 import gateway_pb2, gateway_pb2_grpc
+
+from fabric.ledger_views import RoundView, SettlementView, TaskView
+from gateway.aggregator.sums import post_sums
+from gateway.errors import Unavailable
+from gateway.hospital.cohort import Cohort
+from gateway.hospital.context import GatewayContext
+from gateway.hospital.contribute import Contributor
+from gateway.hospital.misbehave import goes_silent
+from gateway.hospital.open_sums import Opened, SumOpener
+from gateway.hospital.plan import Plan, column_names
+from gateway.hospital.score import commit_scores, reveal_scores
+from gateway.hospital.timing import Stopwatch
+from gateway.rpc import UNARY_TIMEOUT_SECONDS
+from privacy.ckks import ciphertext_size
+from privacy.models import ModelError, Vector, digest, from_safetensors, initial_parameters, to_safetensors
+
+log = logging.getLogger(__name__)
+
+# Rounds whose updates and blobs are kept after they settled, for a gateway that was away to catch up.
+KEPT_ROUNDS = 3
+
+
+@dataclass
+class Rounds:
+    """One task's rounds in one gateway."""
+
+    context: GatewayContext
+    plan: Plan
+    cohort: Cohort
+    stopwatch: Stopwatch
+    _settlements: dict[int, SettlementView] = field(default_factory=dict)
+    _opened: tuple[int, int, Opened] | None = None
+    _handed_over: set[tuple[int, str]] = field(default_factory=set)
+
+    @property
+    def limit_bytes(self) -> int:
+        return ciphertext_size(self.plan.parameters)
+
+    async def act(self, task: TaskView, view: RoundView) -> None:
+        """Do what this hospital owes in the round's phase. Doing it again does no harm: everything asks the ledger first."""
+        if goes_silent(self.context.misbehaviour, view.round):
+            return
+        match view.phase:
+            case "commit":
+                if self.context.mspid in view.participants:
+                    await self._contributor().commit(view, await self.parameters_before(task, view.round))
+                elif self.context.mspid in task.absent:
+                    await self.context.ledger.rejoin(view.task_id)
+            case "reveal":
+                await self._contributor().reveal(view)
+            case "sum":
+                await self._hand_over(view)
+                if view.aggregator == self.context.mspid:
+                    await post_sums(self.context, self.plan, view, limit_bytes=self.limit_bytes, stopwatch=self.stopwatch)
+            case "decrypt":
+                await self._decrypt(task, view)
+            case "score_commit":
+                parameters = await self.parameters_before(task, view.round)
+                opened = await self._open(task, view, parameters)
+                await commit_scores(
+                    self.context, self._opener(), view, opened, parameters, self.cohort.validation, stopwatch=self.stopwatch
+                )
+            case "score_reveal":
+                await reveal_scores(self.context, view, stopwatch=self.stopwatch)
+
+    def forget_before(self, task_id: str, round_number: int) -> None:
+        """Drop what settled rounds left behind."""
+        before = round_number - KEPT_ROUNDS
+        self.context.state.forget_rounds(task_id, before=before)
+        self.context.blobs.forget(task_id, before_round=before)
+
+    async def parameters_before(self, task: TaskView, round_number: int) -> Vector:
+        """The model that round `round_number` starts from: the last accepted candidate, or the initial parameters."""
+        for earlier in range(round_number - 1, 0, -1):
+            settlement = await self._settlement(task.terms.task_id, earlier)
+            if settlement.accepted and settlement.candidate is not None:
+                return await self._accepted(task, earlier, settlement.candidate.digest)
+        return initial_parameters(self.plan.spec, seed=int(task.terms.digest[:8], 16))
+
+    async def latest_parameters(self, task: TaskView) -> Vector:
+        """The newest accepted model."""
+        return await self.parameters_before(task, task.round + (0 if task.phase == "rounds" else 1))
+
+    async def export_model(self, task: TaskView) -> bytes:
+        """The newest accepted model as a safetensors file that says where it comes from and what its inputs are."""
+        metadata = {
+            "task_id": task.terms.task_id,
+            "task_digest": task.terms.digest,
+            "round": str(task.round),
+            "inputs": json.dumps(column_names(self.plan.task)),
+            "label": self.plan.task.label.name,
+        }
+        return to_safetensors(self.plan.spec, await self.latest_parameters(task), metadata)
+
+    async def _decrypt(self, task: TaskView, view: RoundView) -> None:
+        await self._hand_over(view)
+        await self._opener().give_share(task, view)
+        posted = {share.mspid for share in view.shares}
+        if view.aggregator == self.context.mspid and view.candidate is None and posted >= set(view.quorum):
+            opened = await self._open(task, view, await self.parameters_before(task, view.round))
+            with self.stopwatch.measure("ledger"):
+                await self.context.ledger.post_candidate(
+                    task_id=view.task_id, round_number=view.round, digest=digest(opened.candidate), rejected_groups=opened.rejected
+                )
+
+    async def _open(self, task: TaskView, view: RoundView, parameters: Vector) -> Opened:
+        """Open the round's sums once and keep the candidate."""
+        if self._opened is None or self._opened[:2] != (view.round, view.attempt):
+            opened = await self._opener().open(task, view, parameters)
+            self.context.state.keep_model(view.task_id, view.round, opened.candidate)
+            self._opened = (view.round, view.attempt, opened)
+        return self._opened[2]
+
+    async def _hand_over(self, view: RoundView) -> None:
+        """Give ciphertext and share to an aggregator that took over from a silent one."""
+        if (view.round, view.aggregator) in self._handed_over or self.context.mspid not in view.revealed:
+            return
+        await self._contributor().hand_over(view)
+        self._handed_over.add((view.round, view.aggregator))
+
+    async def _settlement(self, task_id: str, round_number: int) -> SettlementView:
+        if round_number not in self._settlements:
+            self._settlements[round_number] = await self.context.ledger.settlement(task_id, round_number)
+        return self._settlements[round_number]
+
+    async def _accepted(self, task: TaskView, round_number: int, wanted: str) -> Vector:
+        kept = self.context.state.model(task.terms.task_id, round_number)
+        if kept is not None and digest(kept) == wanted:
+            return kept
+        for mspid, endpoint in sorted(task.endpoints.items()):
+            if mspid == self.context.mspid or not endpoint:
+                continue
+            try:
+                fetched = await self._fetch_model(task.terms.task_id, mspid, endpoint)
+            except (grpc.aio.AioRpcError, ModelError) as error:
+                log.info("task %s: no model from %s: %s", task.terms.task_id, mspid, error)
+                continue
+            if digest(fetched) == wanted:
+                self.context.state.keep_model(task.terms.task_id, round_number, fetched)
+                return fetched
+        raise Unavailable(f"no gateway that answers has the model of round {round_number} of task {task.terms.task_id}")
+
+    async def _fetch_model(self, task_id: str, mspid: str, endpoint: str) -> Vector:
+        stub = gateway_pb2_grpc.GatewayServiceStub(self.context.peers.channel(mspid, endpoint))
+        request = gateway_pb2.FetchModelRequest(task_id=task_id)
+        chunks = [part.chunk async for part in stub.FetchModel(request, timeout=UNARY_TIMEOUT_SECONDS)]
+        spec, vector = from_safetensors(b"".join(chunks))
+        if spec != self.plan.spec:
+            raise ModelError(f"{mspid} sent a model of another shape")
+        return vector
+
+    def _contributor(self) -> Contributor:
+        return Contributor(self.context, self.plan, self.cohort.train, self.stopwatch)
+
+    def _opener(self) -> SumOpener:
+        return SumOpener(self.context, self.plan, self.limit_bytes, self.stopwatch)

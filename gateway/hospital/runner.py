@@ -1,0 +1,177 @@
+"""One task in one gateway, from the researcher's submission to the evaluation: woken by ledger events, led by the ledger's state.
+
+The runner remembers nothing that decides anything: at every step it asks the ledger where the task stands and does what this
+hospital still owes. A restart, an event that came twice or a step cut off in the middle therefore lead to the same end.
+"""
+
+import asyncio
+import json
+import logging
+import time
+
+from fabric.client.errors import ContractRefused, LedgerError
+from fabric.ledger_views import RoundView, TaskView
+from gateway.errors import ProductError
+from gateway.hospital.approval import approve, consider, reject
+from gateway.hospital.ceremony import commit_part, exchange_parts
+from gateway.hospital.context import GatewayContext
+from gateway.hospital.evaluate import evaluate
+from gateway.hospital.rounds import Rounds
+from gateway.hospital.task_work import TaskWork
+
+log = logging.getLogger(__name__)
+
+# A step that failed (a gateway away, the ledger busy) is tried again after this, or at once when the ledger tells of something new.
+RETRY_SECONDS = 1.0
+
+
+class TaskRunner:
+    """Lives as long as the gateway does or the task runs."""
+
+    def __init__(self, context: GatewayContext, task_id: str) -> None:
+        self.context = context
+        self.work = TaskWork(context, task_id)
+        self.note = ""
+        """Why the gateway waits for a person or cannot go on, in one sentence; empty otherwise."""
+        self.view: TaskView | None = None
+        self.round_view: RoundView | None = None
+        self.quiet_since = time.monotonic()
+        """When the task last moved, by this gateway's clock; only decides when to send a heartbeat."""
+        self._wake = asyncio.Event()
+        self._wake.set()
+        self._step: asyncio.Task[None] | None = None
+        self._rounds: Rounds | None = None
+        self._failed = False
+
+    def wake(self, *, moved: bool) -> None:
+        """The ledger told of something new. `moved`: the task is in another phase, so what is being done now is out of date."""
+        if moved:
+            self.quiet_since = time.monotonic()
+            if self._step is not None:
+                self._step.cancel()
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Follow the task to its end."""
+        while self.view is None or not self.view.over:
+            try:
+                async with asyncio.timeout(RETRY_SECONDS if self._failed else None):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            await self._do_step()
+        log.info("task %s is over: %s", self.work.task_id, self.view.phase)
+
+    async def _do_step(self) -> None:
+        self._step = asyncio.create_task(self._once())
+        try:
+            await self._step
+            self._failed = False
+        except asyncio.CancelledError:
+            current = asyncio.current_task()
+            if current is not None and current.cancelling():
+                self._step.cancel()
+                raise
+        except ContractRefused as refusal:
+            # Mostly a race that another gateway won; the next look at the ledger tells.
+            log.info("task %s: %s", self.work.task_id, refusal)
+            self._failed = True
+        except (LedgerError, ProductError, ValueError) as error:
+            log.warning("task %s: %s", self.work.task_id, error)
+            self.note = str(error)
+            self._failed = True
+        except Exception:
+            log.exception("task %s: a step failed unexpectedly", self.work.task_id)
+            self._failed = True
+        finally:
+            self._step = None
+
+    async def _once(self) -> None:
+        """Look where the task stands and do what is owed."""
+        view = await self.context.ledger.task(self.work.task_id)
+        self.view = view
+        if view.phase == "proposed":
+            await self._decide(view)
+        elif self.context.mspid in view.participants:
+            if view.phase == "keys_commit":
+                await commit_part(self.context, view)
+            elif view.phase == "keys_share":
+                await exchange_parts(self.context, view)
+            elif view.phase == "rounds":
+                await self._round(view)
+            elif view.phase == "finished":
+                await self._evaluate(view)
+        if not view.over:
+            await self._advance(view)
+
+    async def _decide(self, view: TaskView) -> None:
+        if self.context.mspid not in view.hospitals or view.decision(self.context.mspid) is not None:
+            return
+        decision = await consider(self.work, view)
+        self.note = decision.reason if decision.verdict == "ask a person" else ""
+        if decision.verdict == "approve":
+            await approve(self.work, view)
+        elif decision.verdict == "reject":
+            await reject(self.work, view, decision.reason)
+
+    async def _round(self, task: TaskView) -> None:
+        rounds = await self._rounds_of(task)
+        view = await self.context.ledger.round(self.work.task_id, task.round)
+        if self.round_view is None or self.round_view.round != view.round:
+            self.context.state.forget_ceremony(self.work.task_id)
+            rounds.forget_before(self.work.task_id, view.round)
+        self.round_view = view
+        self.note = ""
+        await rounds.act(task, view)
+
+    async def _rounds_of(self, task: TaskView) -> Rounds:
+        if self._rounds is None:
+            self._rounds = Rounds(self.context, await self.work.plan(task), await self.work.cohort(task), self.work.stopwatch)
+        return self._rounds
+
+    async def _advance(self, view: TaskView) -> None:
+        """Move the task on where that is due. The acting aggregator does; everybody does once the task has been quiet."""
+        quiet = time.monotonic() - self.quiet_since > self.context.config.gateway.heartbeat_seconds
+        if not quiet and not self._on_duty(view):
+            return
+        try:
+            await self.context.ledger.try_advance(self.work.task_id)
+            await self.context.ledger.advance(self.work.task_id)
+        except ContractRefused as refusal:
+            if refusal.code != "NOT_DUE":
+                raise
+
+    def _on_duty(self, view: TaskView) -> bool:
+        if view.phase == "proposed":
+            approved = sorted(decision.mspid for decision in view.decisions if decision.approved)
+            return approved[:1] == [self.context.mspid]
+        if view.phase == "rounds":
+            return self.round_view is not None and self.round_view.aggregator == self.context.mspid
+        return view.aggregators[view.turn : view.turn + 1] == (self.context.mspid,)
+
+    async def _evaluate(self, task: TaskView) -> None:
+        """Compute once what the hospital releases about the finished model, and keep it for the researcher."""
+        if self.context.state.evaluation(self.work.task_id) is not None:
+            return
+        rounds = await self._rounds_of(task)
+        parameters = await rounds.latest_parameters(task)
+        result = await asyncio.to_thread(
+            evaluate,
+            rounds.plan,
+            rounds.cohort,
+            parameters,
+            mspid=self.context.mspid,
+            task_id=self.work.task_id,
+            upload_bytes=rounds.limit_bytes,
+            seconds=self.work.stopwatch.seconds,
+        )
+        self.context.state.keep_evaluation(self.work.task_id, json.dumps(result).encode())
+
+    async def final_model(self) -> bytes | None:
+        """The newest accepted model as a safetensors file; None where this hospital has none of this task."""
+        view = await self.context.ledger.task(self.work.task_id)
+        if view.round == 0 or self.context.mspid not in view.participants:
+            return None
+        rounds = await self._rounds_of(view)
+        return await rounds.export_model(view)

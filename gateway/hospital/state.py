@@ -1,0 +1,174 @@
+"""What a gateway must not lose: SQLite in WAL mode, one file, one writer.
+
+Everything else (who takes part, which phase a round is in, what was debited) is on the ledger and is asked there, so this
+store holds only what nobody else has: secrets, updates not yet opened, and where the gateway had got to.
+"""
+
+import fcntl
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gateway.errors import ConfigError, VerificationFailed
+from gateway.hospital.frames import pack, unpack
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS item (
+    task_id TEXT NOT NULL, kind TEXT NOT NULL, number INTEGER NOT NULL, value BLOB NOT NULL,
+    PRIMARY KEY (task_id, kind, number)
+) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """One round's encrypted update, kept from before the commitment until the round settles."""
+
+    nonce: str
+    ciphertext_digest: str
+    ciphertext: bytes
+
+
+@dataclass(frozen=True)
+class CeremonyPart:
+    """A gateway's part in one attempt at a task's key. Secret but for `public_share` and `sealing_public`."""
+
+    public_share: bytes
+    dealt: bytes
+    """The shares of its secret for all participants in order, framed."""
+    sealing_private: bytes
+    sealing_public: bytes
+    sealed: bytes | None
+    """The others' shares, each sealed to its recipient, framed; None until the recipients' keys are known."""
+
+
+class StateStore:
+    """Typed access to the gateway's own state. Every write is on disk when the call returns."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Two gateways on one state would each release an update for one debit.
+        self._lock = (folder / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(f"another gateway runs on the state folder {folder}; stop it or give this one its own") from error
+        path = folder / "gateway.sqlite"
+        path.touch(mode=0o600)
+        self._db = sqlite3.connect(path, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        self._db.close()
+        self._lock.close()
+
+    def document(self, task_id: str) -> bytes | None:
+        return self._get(task_id, "document")
+
+    def keep_document(self, task_id: str, document: bytes) -> None:
+        self._put(task_id, "document", 0, document)
+
+    def ceremony_part(self, task_id: str, attempt: int) -> CeremonyPart | None:
+        data = self._get(task_id, "ceremony", attempt)
+        if data is None:
+            return None
+        share, dealt, private, public, *sealed = unpack(data)
+        return CeremonyPart(share, dealt, private, public, sealed[0] if sealed else None)
+
+    def keep_ceremony_part(self, task_id: str, attempt: int, part: CeremonyPart) -> None:
+        fields = [part.public_share, part.dealt, part.sealing_private, part.sealing_public]
+        self._put(task_id, "ceremony", attempt, pack(fields if part.sealed is None else [*fields, part.sealed]))
+
+    def public_key(self, task_id: str) -> bytes:
+        """The task's joint public key; raise VerificationFailed where this gateway should have it and has not."""
+        return self._required(task_id, "public-key")
+
+    def holder_key(self, task_id: str) -> bytes:
+        """This gateway's share of the task's joint secret. Secret."""
+        return self._required(task_id, "holder-key")
+
+    def keep_holder_key(self, task_id: str, *, public_key: bytes, holder_key: bytes) -> None:
+        with self._transaction():
+            self._put(task_id, "public-key", 0, public_key)
+            self._put(task_id, "holder-key", 0, holder_key)
+
+    def forget_ceremony(self, task_id: str) -> None:
+        """Destroy what only the key ceremony needed: the secret's shares for the others and the sealing key."""
+        self._db.execute("DELETE FROM item WHERE task_id = ? AND kind = 'ceremony'", (task_id,))
+
+    def contribution(self, task_id: str, round_number: int) -> Contribution | None:
+        data = self._get(task_id, "contribution", round_number)
+        if data is None:
+            return None
+        nonce, digest, ciphertext = unpack(data, count=3)
+        return Contribution(nonce.decode(), digest.decode(), ciphertext)
+
+    def keep_contribution(self, task_id: str, round_number: int, contribution: Contribution) -> None:
+        fields = [contribution.nonce.encode(), contribution.ciphertext_digest.encode(), contribution.ciphertext]
+        self._put(task_id, "contribution", round_number, pack(fields))
+
+    def decryption_share(self, task_id: str, round_number: int, attempt: int) -> bytes | None:
+        """The partial decryptions this gateway made for a quorum: made once, since each holds fresh noise."""
+        return self._get(task_id, f"decryption-share.{attempt}", round_number)
+
+    def keep_decryption_share(self, task_id: str, round_number: int, attempt: int, share: bytes) -> None:
+        self._put(task_id, f"decryption-share.{attempt}", round_number, share)
+
+    def scores(self, task_id: str, round_number: int) -> bytes | None:
+        """The scores this gateway committed to as a validator, canonical JSON {"nonce", "scores"}."""
+        return self._get(task_id, "scores", round_number)
+
+    def keep_scores(self, task_id: str, round_number: int, scores: bytes) -> None:
+        self._put(task_id, "scores", round_number, scores)
+
+    def model(self, task_id: str, round_number: int) -> np.ndarray | None:
+        """Parameters (float64, 1-D) of the model that round `round_number` started from or proposed."""
+        data = self._get(task_id, "model", round_number)
+        return None if data is None else np.frombuffer(data, dtype="<f8").copy()
+
+    def keep_model(self, task_id: str, round_number: int, parameters: np.ndarray) -> None:
+        self._put(task_id, "model", round_number, parameters.astype("<f8").tobytes())
+
+    def evaluation(self, task_id: str) -> bytes | None:
+        return self._get(task_id, "evaluation")
+
+    def keep_evaluation(self, task_id: str, evaluation: bytes) -> None:
+        self._put(task_id, "evaluation", 0, evaluation)
+
+    def forget_rounds(self, task_id: str, *, before: int) -> None:
+        """Drop updates, scores and models of settled rounds; the ledger's digests remain."""
+        self._db.execute(
+            "DELETE FROM item WHERE task_id = ? AND number < ?"
+            " AND (kind IN ('contribution', 'scores', 'model') OR kind LIKE 'decryption-share.%')",
+            (task_id, before),
+        )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All of a block's writes or none; a crash inside leaves none."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def _get(self, task_id: str, kind: str, number: int = 0) -> bytes | None:
+        row = self._db.execute("SELECT value FROM item WHERE task_id = ? AND kind = ? AND number = ?", (task_id, kind, number)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def _required(self, task_id: str, kind: str) -> bytes:
+        value = self._get(task_id, kind)
+        if value is None:
+            raise VerificationFailed(f"the {kind} of task {task_id} is not in this gateway's state; restore its state folder")
+        return value
+
+    def _put(self, task_id: str, kind: str, number: int, value: bytes) -> None:
+        self._db.execute("INSERT OR REPLACE INTO item VALUES (?, ?, ?, ?)", (task_id, kind, number, value))

@@ -1,0 +1,69 @@
+"""Blobs on the wire: a header, then chunks of at most 1 MiB, checked as they come."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from typing import Any, TypeVar
+
+import grpc
+from consortium.v1 import exchange_pb2
+
+from gateway.aggregator.blobs import Name
+from gateway.errors import InputError, VerificationFailed
+from gateway.rpc import CHUNK_BYTES, unavailable
+
+Part = TypeVar("Part", exchange_pb2.UploadRequest, exchange_pb2.FetchResponse)
+
+
+async def send(message: type[Part], name: Name, data: bytes) -> AsyncIterator[Part]:
+    """The messages that carry a blob."""
+    digest = hashlib.sha256(data).digest()
+    yield message(header=exchange_pb2.BlobHeader(name=name.message(), size=len(data), sha256=digest))
+    for start in range(0, len(data), CHUNK_BYTES):
+        yield message(chunk=data[start : start + CHUNK_BYTES])
+
+
+async def receive_header(parts: AsyncIterator[Part]) -> exchange_pb2.BlobHeader:
+    """The first message's header, before anything is buffered."""
+    first = await anext(parts, None)
+    if first is None or first.WhichOneof("part") != "header":
+        raise InputError("a blob begins with its header; send the header first")
+    return first.header
+
+
+async def receive_body(parts: AsyncIterator[Part], header: exchange_pb2.BlobHeader, *, limit_bytes: int) -> bytes:
+    """The chunks, joined; raise InputError or VerificationFailed unless they have the header's size and digest."""
+    if header.size > limit_bytes:
+        raise InputError(f"a blob of {header.size} bytes is over the limit of {limit_bytes} bytes")
+    chunks: list[bytes] = []
+    received = 0
+    async for part in parts:
+        if part.WhichOneof("part") != "chunk":
+            raise InputError("a blob has one header; chunks must follow it")
+        received += len(part.chunk)
+        if received > header.size:
+            raise InputError(f"more than the {header.size} bytes that the header announced were sent")
+        chunks.append(part.chunk)
+    data = b"".join(chunks)
+    if len(data) != header.size or hashlib.sha256(data).digest() != header.sha256:
+        raise VerificationFailed("the blob's bytes are not those that its header announced; send it again")
+    return data
+
+
+async def upload(stub: Any, name: Name, data: bytes, *, timeout_seconds: float, whom: str) -> None:
+    """Send a blob to a hub; raise Unavailable naming `whom` if it is not taken."""
+    try:
+        await stub.Upload(send(exchange_pb2.UploadRequest, name, data), timeout=timeout_seconds)
+    except grpc.aio.AioRpcError as error:
+        raise unavailable(error, whom) from error
+
+
+async def fetch(stub: Any, name: Name, *, limit_bytes: int, timeout_seconds: float, whom: str) -> bytes:
+    """Get a blob from a hub, waiting up to `timeout_seconds` for it to be there; raise Unavailable otherwise."""
+    try:
+        parts = aiter(stub.Fetch(exchange_pb2.FetchRequest(name=name.message()), timeout=timeout_seconds))
+        header = await receive_header(parts)
+        if Name.parse(header.name) != name:
+            raise VerificationFailed(f"{whom} sent another blob than the one asked for")
+        return await receive_body(parts, header, limit_bytes=limit_bytes)
+    except grpc.aio.AioRpcError as error:
+        raise unavailable(error, whom) from error

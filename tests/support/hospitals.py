@@ -1,0 +1,262 @@
+"""A consortium in one process: an embedded ledger and real gateways over mTLS, each of which a test can stop, kill and start again.
+
+async with consortium(tmp_path, hospitals=4) as together:
+    task_id = await together.submit(rounds=2)
+    end = await together.until_over(task_id)
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from fabric.client.gateway import Gateway
+from fabric.crypto import fingerprint, load_certificate
+from fabric.devledger.config import load
+from fabric.devledger.server import start
+from fabric.ledger import Ledger
+from fabric.ledger_views import SettlementView, TaskView
+from gateway.config import GatewayConfig, load_client_config, load_gateway_config
+from gateway.connect import Access, access, open_ledger
+from gateway.demo.hospitals import RESEARCH, DemoHospital
+from gateway.demo.network import DemoNetwork, create_network
+from gateway.hospital.serve import run_gateway
+from gateway.researcher.submit import submit_task
+
+ROUNDS_LIMIT_SECONDS = 120
+TASK = """
+[task]
+title = "Ill or not"
+purpose = "testing"
+reward_tokens = 60
+minimum_hospitals = {minimum_hospitals}
+group_size = 3
+rounds = {rounds}
+heartbeat_limit = 2
+
+[[views]]
+name = "patient"
+resource = "Patient"
+select = [{{ column = [{{ name = "patient", path = "getResourceKey()" }}] }}]
+
+[[views]]
+name = "measurement"
+resource = "Observation"
+select = [{{ column = [
+    {{ name = "patient", path = "subject.getReferenceKey(Patient)" }},
+    {{ name = "code", path = "code.coding.first().code" }},
+    {{ name = "value", path = "value.ofType(Quantity).value", type = "decimal" }},
+] }}]
+
+[[views]]
+name = "diagnosis"
+resource = "Condition"
+select = [{{ column = [{{ name = "patient", path = "subject.getReferenceKey(Patient)" }}] }}]
+
+[cohort]
+view = "patient"
+minimum_patients = 10
+
+{features}
+[label]
+name = "ill"
+view = "diagnosis"
+
+[model]
+kind = "logistic_regression"
+
+[training]
+sampling_rate = 1.0
+learning_rate = 2.0
+
+[privacy]
+epsilon = {epsilon}
+delta = 1e-3
+clip = 1.0
+score_epsilon = {epsilon}
+"""
+
+
+FEATURE = """
+[[features]]
+name = "f{number}"
+view = "measurement"
+column = "value"
+where = {{ code = "f{number}" }}
+low = -3
+high = 3
+outside = "clamp"
+"""
+
+
+def task_document(*, rounds: int = 2, minimum_hospitals: int = 3, epsilon: float = 8, features: int = 2) -> bytes:
+    described = "".join(FEATURE.format(number=number) for number in range(features))
+    return TASK.format(rounds=rounds, minimum_hospitals=minimum_hospitals, epsilon=epsilon, features=described).encode()
+
+
+def write_patients(folder: Path, *, patients: int, features: int, seed: int) -> Path:
+    """A hospital's FHIR folder: patients who are ill where f0 + f1 > 0, mostly. Made up; the same for the same seed."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(patients, features))
+    ill = values[:, :2].sum(axis=1) + rng.normal(scale=0.5, size=patients) > 0
+    folder.mkdir(parents=True)
+    resources: dict[str, list[dict[str, object]]] = {"Patient": [], "Observation": [], "Condition": []}
+    for row in range(patients):
+        key = f"h{seed}-p{row}"
+        subject = {"reference": f"Patient/{key}"}
+        resources["Patient"].append({"resourceType": "Patient", "id": key})
+        for number, value in enumerate(values[row]):
+            code = f"f{number}"
+            quantity = {"value": round(float(value), 4), "system": "http://unitsofmeasure.org", "code": "1"}
+            resources["Observation"].append(
+                {
+                    "resourceType": "Observation",
+                    "id": f"{key}-{code}",
+                    "status": "final",
+                    "subject": subject,
+                    "code": {"coding": [{"system": "urn:test", "code": code}]},
+                    "valueQuantity": quantity,
+                }
+            )
+        if ill[row]:
+            resources["Condition"].append({"resourceType": "Condition", "id": f"{key}-ill", "subject": subject})
+    for kind, entries in resources.items():
+        (folder / f"{kind}.ndjson").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    return folder
+
+
+@dataclass
+class RunningGateway:
+    config: GatewayConfig
+    stop: asyncio.Event
+    job: asyncio.Task[None]
+
+
+@dataclass
+class TogetherConsortium:
+    """What a test sees of the consortium; hospitals are named by their MSP ids."""
+
+    network: DemoNetwork
+    researcher: Access
+    gateways: dict[str, RunningGateway] = field(default_factory=dict)
+
+    @property
+    def mspids(self) -> tuple[str, ...]:
+        return self.network.hospitals
+
+    async def start(self, mspid: str) -> None:
+        """Start a gateway and wait until it serves."""
+        config = load_gateway_config(self.network.gateway(mspid))
+        stop = asyncio.Event()
+        job = asyncio.create_task(run_gateway(config, stop))
+        self.gateways[mspid] = RunningGateway(config, stop, job)
+        health = health_pb2_grpc.HealthStub(self.researcher.peers.channel(mspid, config.gateway.listen))
+        while True:
+            answer = await health.Check(health_pb2.HealthCheckRequest(), wait_for_ready=True, timeout=30)
+            if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                return
+            await asyncio.sleep(0.05)
+
+    async def stop(self, mspid: str) -> None:
+        """End a gateway as SIGTERM does."""
+        running = self.gateways.pop(mspid)
+        running.stop.set()
+        await running.job
+
+    async def kill(self, mspid: str) -> None:
+        """End a gateway wherever it is, with no chance to finish anything."""
+        running = self.gateways.pop(mspid)
+        running.job.cancel()
+        with suppress(asyncio.CancelledError, ExceptionGroup):
+            await running.job
+
+    async def submit(self, document: bytes, *, task_id: str = "task-1") -> str:
+        return (await submit_task(self.researcher, document, task_id=task_id, source="test")).task_id
+
+    async def until(self, task_id: str, *, phase: str, round_number: int = 0) -> TaskView:
+        """Wait until the task is in `phase` (of the task or of its round), at least in this round, or over."""
+        async with asyncio.timeout(ROUNDS_LIMIT_SECONDS):
+            async for event in self.researcher.client.chaincode_events(start_block=0):
+                content = json.loads(event.payload)
+                if content.get("task_id") != task_id or event.name not in ("phase", "settled", "task_abandoned", "task_aborted"):
+                    continue
+                view = await self.researcher.ledger.task(task_id)
+                reached = content.get("phase", event.name) == phase and content.get("round", 0) >= round_number
+                if view.over or reached:
+                    return view
+        raise AssertionError("the ledger's events ended")
+
+    async def until_over(self, task_id: str) -> TaskView:
+        return await self.until(task_id, phase="over")
+
+    async def settlements(self, task: TaskView) -> list[SettlementView]:
+        return [await self.researcher.ledger.settlement(task.terms.task_id, number) for number in range(1, task.round + 1)]
+
+
+@asynccontextmanager
+async def consortium(
+    folder: Path,
+    *,
+    hospitals: int = 3,
+    patients: int = 60,
+    features: int = 2,
+    misbehave: Mapping[int, str] | None = None,
+    silent: tuple[int, ...] = (),
+) -> AsyncIterator[TogetherConsortium]:
+    """A registered consortium whose gateways run, but for those numbered in `silent` (from 1)."""
+    cheats = misbehave or {}
+    found = [
+        DemoHospital(
+            f"hospital-{n:02d}",
+            write_patients(folder / "data" / f"hospital-{n:02d}", patients=patients, features=features, seed=n),
+            cheats.get(n),
+        )
+        for n in range(1, hospitals + 1)
+    ]
+    network = create_network(folder / "network", found)
+    for mspid in network.hospitals:
+        _hasten(network.gateway(mspid))
+    ledger = await start(load(network.ledger_config))
+    async with access(load_client_config(network.researcher)) as researcher:
+        together = TogetherConsortium(network, researcher)
+        try:
+            await asyncio.gather(*(_register(network, mspid) for mspid in (*network.hospitals, RESEARCH)))
+            await asyncio.gather(*(together.start(m) for n, m in enumerate(network.hospitals, start=1) if n not in silent))
+            yield together
+        finally:
+            for mspid in tuple(together.gateways):
+                await together.stop(mspid)
+            await ledger.stop()
+
+
+def _hasten(config: Path) -> None:
+    """Heartbeats so fast that a test does not wait for the silent."""
+    text = config.read_text()
+    assert "heartbeat_seconds = 2.0" in text
+    config.write_text(text.replace("heartbeat_seconds = 2.0", "heartbeat_seconds = 0.5"))
+
+
+async def _register(network: DemoNetwork, mspid: str) -> None:
+    kind, role, name = ("research", "researcher", "researcher") if mspid == RESEARCH else ("hospital", "gateway", "gateway")
+    async with _ledger(network.admin(mspid)) as admin:
+        await admin.register_organisation(name=mspid, kind=kind)
+        certificate = load_certificate(network.pki(mspid).files(name).certificate.read_bytes())
+        endpoint = load_gateway_config(network.gateway(mspid)).gateway.advertise if kind == "hospital" else ""
+        await admin.register_identity(role=role, fingerprint=fingerprint(certificate), endpoint=endpoint)
+        if kind == "hospital":
+            budget = load_gateway_config(network.gateway(mspid)).budget
+            await admin.register_dataset(dataset=budget.dataset, epsilon_micro=budget.epsilon_micro, delta_inverse=budget.delta_inverse)
+
+
+@asynccontextmanager
+async def _ledger(config: Path) -> AsyncIterator[Ledger]:
+    client: Gateway = open_ledger(load_client_config(config))
+    try:
+        yield Ledger(client)
+    finally:
+        await client.close()
