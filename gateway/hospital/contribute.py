@@ -18,7 +18,7 @@ from gateway.errors import Unavailable, VerificationFailed
 from gateway.hospital.cohort import Patients
 from gateway.hospital.context import GatewayContext
 from gateway.hospital.misbehave import LAST_HONEST_ROUND, flipped_labels, forged_update, replays
-from gateway.hospital.plan import Plan, own_noise, sampling_rate, training_event
+from gateway.hospital.plan import Plan, own_noise, training_event
 from gateway.hospital.state import Contribution
 from gateway.hospital.timing import Stopwatch
 from gateway.task_file import MICRO
@@ -124,7 +124,7 @@ class Contributor:
             flipped_labels(kind, self.patients.labels),
             clip=task.privacy.clip,
             noise_multiplier=own_noise(task, patients=len(self.patients)),
-            sampling_rate=sampling_rate(task, patients=len(self.patients)),
+            sampling_rate=task.training.rate_for(patients=len(self.patients)),
             local_steps=task.training.local_steps,
             learning_rate=task.training.learning_rate,
             noise=noise,

@@ -1,6 +1,5 @@
 """The numbers of a task that every participant must agree on, from the task file and the approvals on the ledger alone."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -107,18 +106,13 @@ def model_spec(task: TaskFile) -> ModelSpec:
     return ModelSpec(task.model.kind, len(column_names(task)), task.model.hidden)
 
 
-def sampling_rate(task: TaskFile, *, patients: int) -> float:
-    """The Poisson sampling rate of a hospital with this many training patients, in whole ppm rounded up: what the ledger is told."""
-    return min(1.0, math.ceil(task.training.rate_for(patients=patients) * MICRO) / MICRO)
-
-
 def size_of(task: TaskFile, *, patients: int) -> Size:
-    return Size(patients, expected_batch(patients=patients, sampling_rate=sampling_rate(task, patients=patients)))
+    return Size(patients, expected_batch(patients=patients, sampling_rate=task.training.rate_for(patients=patients)))
 
 
 def training_event(task: TaskFile, *, patients: int) -> SpendEvent:
     """What one round costs the training patients of a hospital: debited before the round trains."""
-    rate = sampling_rate(task, patients=patients)
+    rate = task.training.rate_for(patients=patients)
     steps = task.training.local_steps
     noise = _noise(task.privacy.epsilon_micro, task.privacy.delta_inverse, rate, task.task.rounds * steps)
     return spend_event(noise_multiplier=noise, sampling_rate=rate, steps=steps)

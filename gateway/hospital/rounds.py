@@ -13,7 +13,6 @@ from gateway.errors import Unavailable
 from gateway.hospital.cohort import Cohort
 from gateway.hospital.context import GatewayContext
 from gateway.hospital.contribute import Contributor
-from gateway.hospital.misbehave import goes_silent
 from gateway.hospital.open_sums import Opened, SumOpener
 from gateway.hospital.plan import Plan, column_names
 from gateway.hospital.score import commit_scores, reveal_scores
@@ -46,8 +45,6 @@ class Rounds:
 
     async def act(self, task: TaskView, view: RoundView) -> None:
         """Do what this hospital owes in the round's phase. Doing it again does no harm: everything asks the ledger first."""
-        if goes_silent(self.context.misbehaviour, view.round):
-            return
         match view.phase:
             case "commit":
                 if self.context.mspid in view.participants:

@@ -16,6 +16,7 @@ from gateway.hospital.approval import approve, consider, reject
 from gateway.hospital.ceremony import commit_part, exchange_parts
 from gateway.hospital.context import GatewayContext
 from gateway.hospital.evaluate import evaluate
+from gateway.hospital.misbehave import goes_silent
 from gateway.hospital.rounds import Rounds
 from gateway.hospital.task_work import TaskWork
 
@@ -91,6 +92,8 @@ class TaskRunner:
         """Look where the task stands and do what is owed."""
         view = await self.context.ledger.task(self.work.task_id)
         self.view = view
+        if view.phase == "rounds" and goes_silent(self.context.misbehaviour, view.round):
+            return
         if view.phase == "proposed":
             await self._decide(view)
         elif self.context.mspid in view.participants:

@@ -114,7 +114,7 @@ def _waits(runner: TaskRunner, seconds: float) -> bool:
 
 
 def _silenced(context: GatewayContext, runner: TaskRunner) -> bool:
-    return runner.round_view is not None and goes_silent(context.misbehaviour, runner.round_view.round)
+    return runner.view is not None and goes_silent(context.misbehaviour, runner.view.round)
 
 
 def _task_of(payload: bytes) -> str | None:

@@ -116,3 +116,55 @@ async def test_a_hospital_with_too_few_patients_stays_out(tmp_path: Path) -> Non
         end = await together.until_over(await together.submit(task_document()))
         assert end.phase == "abandoned"
         assert "too few patients here" in end.decisions[0].reason
+
+
+async def test_a_hospital_that_goes_offline_loses_its_pay_and_holds_nobody_up(tmp_path: Path) -> None:
+    async with consortium(tmp_path, hospitals=4, misbehave={4: "offline"}) as together:
+        end = await together.until_over(await together.submit(task_document(rounds=5)))
+        assert (end.phase, end.round) == ("finished", 5)
+        pay = [{entry.mspid: entry.pay_micro for entry in each.hospitals} for each in await together.settlements(end)]
+        assert pay[0]["hospital-04"] > 0
+        assert [each["hospital-04"] for each in pay[2:]] == [0, 0, 0]
+
+
+async def test_no_patient_stands_on_the_ledger_or_in_a_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with consortium(tmp_path) as together:
+        with caplog.at_level("DEBUG"):
+            end = await together.until_over(await together.submit(task_document(rounds=1)))
+        assert end.phase == "finished"
+        height = await together.researcher.client.height()
+        blocks = b"".join([block.SerializeToString() async for block in together.researcher.client.blocks(start=0, stop=height - 1)])
+        assert b"task-1" in blocks and "hospital-01" in caplog.text
+        for canary in ("h1-p0", "h2-p7", "Patient/h"):
+            assert canary.encode() not in blocks
+            assert canary not in caplog.text
+
+
+async def test_a_gateway_without_inbound_connections_takes_part(tmp_path: Path) -> None:
+    async with consortium(tmp_path, hospitals=4, unreachable=(2,)) as together:
+        end = await together.until_over(await together.submit(task_document(rounds=2)))
+        assert end.phase == "finished"
+        assert all(
+            "hospital-02" in {entry.mspid for entry in each.hospitals if entry.contributed} for each in await together.settlements(end)
+        )
+        view = await together.researcher.ledger.round("task-1", 2)
+        assert "hospital-02" not in view.aggregators
+
+
+@pytest.mark.slow
+async def test_a_label_flipper_loses_trust_and_reward_while_the_model_holds(tmp_path: Path) -> None:
+    document = (Path(__file__).parents[2] / "deploy" / "samples" / "tasks" / "breast-cancer.toml").read_bytes()
+    async with consortium(tmp_path, hospitals=6, sample_data=True, misbehave={1: "label-flip"}) as together:
+        end = await together.until_over(await together.submit(document))
+        assert end.phase == "finished"
+        trust = {entry.mspid: entry.trust_ppm for entry in await together.researcher.ledger.trust()}
+        honest = [value for mspid, value in trust.items() if mspid != "hospital-01"]
+        assert trust["hospital-01"] < 0.7 * sum(honest) / len(honest)
+        earned = dict.fromkeys(trust, 0)
+        for settlement in await together.settlements(end):
+            for entry in settlement.hospitals:
+                earned[entry.mspid] += entry.pay_micro
+        assert earned["hospital-01"] < 0.5 * sum(earned.values()) / len(earned)
+        evaluations = [await together.evaluation(mspid, end.terms.task_id) for mspid in together.mspids]
+        aucs = [each["federated"]["auc"] for each in evaluations if each["federated"]["auc"] is not None]
+        assert sum(aucs) / len(aucs) > 0.95

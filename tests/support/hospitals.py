@@ -7,12 +7,16 @@ async with consortium(tmp_path, hospitals=4) as together:
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import grpc
 import numpy as np
+from consortium.v1 import gateway_pb2, gateway_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from fabric.client.gateway import Gateway
@@ -21,10 +25,11 @@ from fabric.devledger.config import load
 from fabric.devledger.server import start
 from fabric.ledger import Ledger
 from fabric.ledger_views import SettlementView, TaskView
-from gateway.config import GatewayConfig, load_client_config, load_gateway_config
+from gateway.config import GatewayConfig, Misbehaviour, load_client_config, load_gateway_config
 from gateway.connect import Access, access, open_ledger
 from gateway.demo.hospitals import RESEARCH, DemoHospital
 from gateway.demo.network import DemoNetwork, create_network
+from gateway.fhir.samples import write_breast_cancer
 from gateway.hospital.serve import run_gateway
 from gateway.researcher.submit import submit_task
 
@@ -194,6 +199,19 @@ class TogetherConsortium:
     async def until_over(self, task_id: str) -> TaskView:
         return await self.until(task_id, phase="over")
 
+    async def evaluation(self, mspid: str, task_id: str) -> dict[str, Any]:
+        """What the hospital released of a finished task, as soon as it has."""
+        stub = gateway_pb2_grpc.GatewayServiceStub(self.researcher.peers.channel(mspid, self.gateways[mspid].config.gateway.listen))
+        async with asyncio.timeout(ROUNDS_LIMIT_SECONDS):
+            while True:
+                try:
+                    answer = await stub.GetEvaluation(gateway_pb2.GetEvaluationRequest(task_id=task_id))
+                except grpc.aio.AioRpcError as error:
+                    assert error.code() is grpc.StatusCode.FAILED_PRECONDITION, error
+                    await asyncio.sleep(0.1)
+                else:
+                    return dict(json.loads(answer.evaluation_json))
+
     async def settlements(self, task: TaskView) -> list[SettlementView]:
         return [await self.researcher.ledger.settlement(task.terms.task_id, number) for number in range(1, task.round + 1)]
 
@@ -205,28 +223,29 @@ async def consortium(
     hospitals: int = 3,
     patients: int = 60,
     features: int = 2,
-    misbehave: Mapping[int, str] | None = None,
-    silent: tuple[int, ...] = (),
+    sample_data: bool = False,
+    misbehave: Mapping[int, Misbehaviour] | None = None,
+    unreachable: tuple[int, ...] = (),
 ) -> AsyncIterator[TogetherConsortium]:
-    """A registered consortium whose gateways run, but for those numbered in `silent` (from 1)."""
+    """A registered consortium whose gateways run. Hospitals are numbered from 1; `unreachable` ones advertise no address."""
     cheats = misbehave or {}
-    found = [
-        DemoHospital(
-            f"hospital-{n:02d}",
-            write_patients(folder / "data" / f"hospital-{n:02d}", patients=patients, features=features, seed=n),
-            cheats.get(n),
+    if sample_data:
+        folders = write_breast_cancer(folder / "data", hospitals=hospitals)
+    else:
+        folders = tuple(
+            write_patients(folder / "data" / f"hospital-{n:02d}", patients=patients, features=features, seed=n)
+            for n in range(1, hospitals + 1)
         )
-        for n in range(1, hospitals + 1)
-    ]
+    found = [DemoHospital(data.name, data, cheats.get(number)) for number, data in enumerate(folders, start=1)]
     network = create_network(folder / "network", found)
-    for mspid in network.hospitals:
-        _hasten(network.gateway(mspid))
+    for number, mspid in enumerate(network.hospitals, start=1):
+        _adapt(network.gateway(mspid), reachable=number not in unreachable)
     ledger = await start(load(network.ledger_config))
     async with access(load_client_config(network.researcher)) as researcher:
         together = TogetherConsortium(network, researcher)
         try:
             await asyncio.gather(*(_register(network, mspid) for mspid in (*network.hospitals, RESEARCH)))
-            await asyncio.gather(*(together.start(m) for n, m in enumerate(network.hospitals, start=1) if n not in silent))
+            await asyncio.gather(*(together.start(mspid) for mspid in network.hospitals))
             yield together
         finally:
             for mspid in tuple(together.gateways):
@@ -234,11 +253,12 @@ async def consortium(
             await ledger.stop()
 
 
-def _hasten(config: Path) -> None:
-    """Heartbeats so fast that a test does not wait for the silent."""
+def _adapt(config: Path, *, reachable: bool) -> None:
+    """Heartbeats so fast that a test does not wait for the silent, and no address told to others where a test wants that."""
     text = config.read_text()
     assert "heartbeat_seconds = 2.0" in text
-    config.write_text(text.replace("heartbeat_seconds = 2.0", "heartbeat_seconds = 0.5"))
+    text = text.replace("heartbeat_seconds = 2.0", "heartbeat_seconds = 0.5")
+    config.write_text(text if reachable else re.sub(r"advertise = .*", 'advertise = ""', text))
 
 
 async def _register(network: DemoNetwork, mspid: str) -> None:
