@@ -47,8 +47,13 @@ def data_hash(data: Sequence[bytes]) -> bytes:
 
 
 def build_block(
-    number: int, previous_hash: bytes, envelopes: Sequence[bytes], codes: Sequence[int], sign_with: SigningIdentity,
-    last_config: int, nonce: bytes,
+    number: int,
+    previous_hash: bytes,
+    envelopes: Sequence[bytes],
+    codes: Sequence[int],
+    sign_with: SigningIdentity,
+    last_config: int,
+    nonce: bytes,
 ) -> common_pb2.Block:
     """A block signed by one orderer. `codes` are `TxValidationCode` values, one an envelope; `last_config` is a block number."""
     if len(codes) != len(envelopes):
@@ -61,7 +66,8 @@ def build_block(
     value = common_pb2.OrdererBlockMetadata(last_config=common_pb2.LastConfig(index=last_config)).SerializeToString()
     signature_header = common_pb2.SignatureHeader(creator=sign_with.serialized, nonce=nonce).SerializeToString()
     signature = common_pb2.MetadataSignature(
-        signature_header=signature_header, signature=sign_with.sign(value + signature_header + header_bytes(block.header)))
+        signature_header=signature_header, signature=sign_with.sign(value + signature_header + header_bytes(block.header))
+    )
     signed = common_pb2.Metadata(value=value, signatures=[signature])
     block.metadata.metadata.extend([signed.SerializeToString(), b"", bytes(codes), b"", b""])
     return block

@@ -68,9 +68,15 @@ class ChannelConfig:
             raise ChannelConfigError("the configuration lacks its Application or Orderer group")
         consensus = _value(groups["Orderer"], "ConsensusType", orderer_configuration_pb2.ConsensusType())
         return cls(
-            channel, config.sequence, _msps(groups["Application"]), _msps(groups["Orderer"]),
-            PolicyTree.parse(config.channel_group), consensus.type, _consenters(groups["Orderer"]),
-            _group_names(groups["Application"]))
+            channel,
+            config.sequence,
+            _msps(groups["Application"]),
+            _msps(groups["Orderer"]),
+            PolicyTree.parse(config.channel_group),
+            consensus.type,
+            _consenters(groups["Orderer"]),
+            _group_names(groups["Application"]),
+        )
 
     @property
     def members(self) -> MspRegistry:
@@ -88,8 +94,15 @@ def config_of(envelope_bytes: bytes) -> configtx_pb2.ConfigEnvelope:
 
 
 def genesis_envelope(
-    channel: str, application: Sequence[Msp], orderer: Sequence[Msp], signer: SigningIdentity, nonce: bytes,
-    *, timestamp: datetime.datetime, endpoints: Sequence[str] = (), batch: BatchSize = BatchSize(),
+    channel: str,
+    application: Sequence[Msp],
+    orderer: Sequence[Msp],
+    signer: SigningIdentity,
+    nonce: bytes,
+    *,
+    timestamp: datetime.datetime,
+    endpoints: Sequence[str] = (),
+    batch: BatchSize = BatchSize(),
 ) -> bytes:
     """`common.Envelope` bytes of a channel's first block, its groups, values and policies where a real channel keeps them.
 
@@ -97,11 +110,11 @@ def genesis_envelope(
     """
     config = configtx_pb2.Config(sequence=0, channel_group=_channel_group(application, orderer, endpoints, batch))
     channel_header = common_pb2.ChannelHeader(
-        type=common_pb2.CONFIG, version=1, channel_id=channel, tx_id=transaction_id(nonce, signer.serialized))
+        type=common_pb2.CONFIG, version=1, channel_id=channel, tx_id=transaction_id(nonce, signer.serialized)
+    )
     channel_header.timestamp.FromDatetime(timestamp)
     signature_header = common_pb2.SignatureHeader(creator=signer.serialized, nonce=nonce)
-    header = common_pb2.Header(
-        channel_header=channel_header.SerializeToString(), signature_header=signature_header.SerializeToString())
+    header = common_pb2.Header(channel_header=channel_header.SerializeToString(), signature_header=signature_header.SerializeToString())
     data = configtx_pb2.ConfigEnvelope(config=config).SerializeToString(deterministic=True)
     payload = common_pb2.Payload(header=header, data=data).SerializeToString()
     envelope: bytes = common_pb2.Envelope(payload=payload, signature=signer.sign(payload)).SerializeToString()
@@ -120,7 +133,10 @@ def _channel_of(envelope_bytes: bytes) -> str:
 
 
 def _channel_group(
-    application: Sequence[Msp], orderer: Sequence[Msp], endpoints: Sequence[str], batch: BatchSize,
+    application: Sequence[Msp],
+    orderer: Sequence[Msp],
+    endpoints: Sequence[str],
+    batch: BatchSize,
 ) -> configtx_pb2.ConfigGroup:
     group = configtx_pb2.ConfigGroup(mod_policy="Admins")
     _set(group, "HashingAlgorithm", configuration_pb2.HashingAlgorithm(name="SHA256"))
@@ -149,8 +165,13 @@ def _application_group(msps: Sequence[Msp]) -> configtx_pb2.ConfigGroup:
 def _orderer_group(msps: Sequence[Msp], endpoints: Sequence[str], batch: BatchSize) -> configtx_pb2.ConfigGroup:
     group = configtx_pb2.ConfigGroup(mod_policy="Admins")
     _set(group, "ConsensusType", orderer_configuration_pb2.ConsensusType(type="solo"))
-    _set(group, "BatchSize", orderer_configuration_pb2.BatchSize(
-        max_message_count=batch.max_messages, absolute_max_bytes=batch.absolute_max_bytes, preferred_max_bytes=batch.preferred_max_bytes))
+    _set(
+        group,
+        "BatchSize",
+        orderer_configuration_pb2.BatchSize(
+            max_message_count=batch.max_messages, absolute_max_bytes=batch.absolute_max_bytes, preferred_max_bytes=batch.preferred_max_bytes
+        ),
+    )
     _set(group, "BatchTimeout", orderer_configuration_pb2.BatchTimeout(timeout="1ms"))
     _set(group, "ChannelRestrictions", orderer_configuration_pb2.ChannelRestrictions())
     _set(group, "Capabilities", _capabilities("V2_0"))
@@ -195,7 +216,8 @@ def _meta(rule: int, sub_policy: str) -> policies_pb2.Policy:
 def _signed_by(mspid: str, role: int) -> policies_pb2.Policy:
     principal = msp_principal_pb2.MSPPrincipal(
         principal_classification=msp_principal_pb2.MSPPrincipal.ROLE,
-        principal=msp_principal_pb2.MSPRole(msp_identifier=mspid, role=role).SerializeToString())
+        principal=msp_principal_pb2.MSPRole(msp_identifier=mspid, role=role).SerializeToString(),
+    )
     one_of_one = policies_pb2.SignaturePolicy.NOutOf(n=1, rules=[policies_pb2.SignaturePolicy(signed_by=0)])
     value = policies_pb2.SignaturePolicyEnvelope(rule=policies_pb2.SignaturePolicy(n_out_of=one_of_one), identities=[principal])
     return policies_pb2.Policy(type=policies_pb2.Policy.SIGNATURE, value=value.SerializeToString())

@@ -39,9 +39,16 @@ def _ordered(updates: Updates) -> Iterator[tuple[Space, Key, Entry]]:
 
 
 def _write(namespace: str, collection: str, key: Key, entry: Entry) -> bytes:
-    return b"".join((
-        _field(1, namespace.encode()), _field(2, collection.encode()), _field(3, _key_bytes(key)),
-        b"\x20\x01" if entry.value is None else b"", _field(5, entry.value or b""), _field(6, _version_bytes(entry.version))))
+    return b"".join(
+        (
+            _field(1, namespace.encode()),
+            _field(2, collection.encode()),
+            _field(3, _key_bytes(key)),
+            b"\x20\x01" if entry.value is None else b"",
+            _field(5, entry.value or b""),
+            _field(6, _version_bytes(entry.version)),
+        )
+    )
 
 
 def _field(number: int, data: bytes) -> bytes:

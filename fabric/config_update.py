@@ -63,10 +63,7 @@ def _changes(old: dict[_Path, _Element], update: configtx_pb2.ConfigUpdate) -> d
     for path, element in read.items():
         if path not in old or old[path].version != element.version:
             raise ChannelConfigError(f"the update started from another version of {_name(path)}")
-    return {
-        path: element for path, element in _elements(update.write_set)
-        if path not in read or read[path].version != element.version
-    }
+    return {path: element for path, element in _elements(update.write_set) if path not in read or read[path].version != element.version}
 
 
 def _check_changes(before: ChannelConfig, old: dict[_Path, _Element], changes: dict[_Path, _Element], signers: list[Member]) -> None:

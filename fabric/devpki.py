@@ -116,10 +116,24 @@ def issue_identity(
     if files.certificate.exists():
         raise DevPkiError(f"{files.certificate} exists already; choose another name for the identity")
     period = (start - CLOCK_SKEW, start + lifetime)
-    _issue(_subject(organisation.mspid, f"{name}.{organisation.mspid}", ou), organisation.ca, organisation.ca_key,
-           files.certificate, files.private_key, period, _identity_extensions())
-    _issue(_subject(organisation.mspid, f"{name}.{organisation.mspid}", "tls"), organisation.tls_ca, organisation.tls_ca_key,
-           files.tls_certificate, files.tls_private_key, period, _tls_extensions(name))
+    _issue(
+        _subject(organisation.mspid, f"{name}.{organisation.mspid}", ou),
+        organisation.ca,
+        organisation.ca_key,
+        files.certificate,
+        files.private_key,
+        period,
+        _identity_extensions(),
+    )
+    _issue(
+        _subject(organisation.mspid, f"{name}.{organisation.mspid}", "tls"),
+        organisation.tls_ca,
+        organisation.tls_ca_key,
+        files.tls_certificate,
+        files.tls_private_key,
+        period,
+        _tls_extensions(name),
+    )
     return files
 
 
@@ -128,11 +142,13 @@ def _utc(now: datetime | None) -> datetime:
 
 
 def _subject(organisation: str, common_name: str, ou: str) -> x509.Name:
-    return x509.Name([
-        x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation),
-        x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, ou),
-        x509.NameAttribute(NameOID.COMMON_NAME, common_name[:64]),
-    ])
+    return x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation),
+            x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, ou),
+            x509.NameAttribute(NameOID.COMMON_NAME, common_name[:64]),
+        ]
+    )
 
 
 def _create_authority(common_name: str, certificate: Path, private_key: Path, now: datetime) -> None:
@@ -140,8 +156,12 @@ def _create_authority(common_name: str, certificate: Path, private_key: Path, no
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name[:64])])
     builder = (
         x509.CertificateBuilder()
-        .subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(x509.random_serial_number())
-        .not_valid_before(now - CLOCK_SKEW).not_valid_after(now + AUTHORITY_LIFETIME)
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - CLOCK_SKEW)
+        .not_valid_after(now + AUTHORITY_LIFETIME)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(_key_usage(signs_certificates=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -157,21 +177,37 @@ def _identity_extensions() -> Extensions:
 
 
 def _tls_extensions(name: str) -> Extensions:
-    hosts: list[x509.GeneralName] = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
-                                     x509.IPAddress(ipaddress.ip_address("::1")), x509.DNSName(name.replace("_", "-"))]
-    return [*_identity_extensions(), (x509.SubjectAlternativeName(hosts), False),
-            (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), False)]
+    hosts: list[x509.GeneralName] = [
+        x509.DNSName("localhost"),
+        x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+        x509.IPAddress(ipaddress.ip_address("::1")),
+        x509.DNSName(name.replace("_", "-")),
+    ]
+    return [
+        *_identity_extensions(),
+        (x509.SubjectAlternativeName(hosts), False),
+        (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), False),
+    ]
 
 
 def _issue(
-    subject: x509.Name, ca: Path, ca_key: Path, certificate: Path, private_key: Path,
-    period: tuple[datetime, datetime], extensions: Extensions,
+    subject: x509.Name,
+    ca: Path,
+    ca_key: Path,
+    certificate: Path,
+    private_key: Path,
+    period: tuple[datetime, datetime],
+    extensions: Extensions,
 ) -> None:
     issuer, key = x509.load_pem_x509_certificate(ca.read_bytes()), ec.generate_private_key(ec.SECP256R1())
     builder = (
         x509.CertificateBuilder()
-        .subject_name(subject).issuer_name(issuer.subject).public_key(key.public_key()).serial_number(x509.random_serial_number())
-        .not_valid_before(period[0]).not_valid_after(period[1])
+        .subject_name(subject)
+        .issuer_name(issuer.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(period[0])
+        .not_valid_after(period[1])
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(_authority_key(ca_key).public_key()), critical=False)
     )
@@ -189,8 +225,15 @@ def _authority_key(path: Path) -> ec.EllipticCurvePrivateKey:
 
 def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
-        digital_signature=True, key_cert_sign=signs_certificates, crl_sign=signs_certificates, content_commitment=False,
-        key_encipherment=False, data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
+        digital_signature=True,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
     )
 
 

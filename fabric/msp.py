@@ -53,8 +53,12 @@ class Msp:
     def to_config(self) -> bytes:
         """`msp.MSPConfig` bytes, the value a channel configuration keeps under the organisation's key "MSP"."""
         config = msp_config_pb2.FabricMSPConfig(
-            name=self.mspid, root_certs=self.root_certs, intermediate_certs=self.intermediate_certs, admins=self.admins,
-            revocation_list=self.crls, tls_root_certs=self.tls_root_certs,
+            name=self.mspid,
+            root_certs=self.root_certs,
+            intermediate_certs=self.intermediate_certs,
+            admins=self.admins,
+            revocation_list=self.crls,
+            tls_root_certs=self.tls_root_certs,
             crypto_config=msp_config_pb2.FabricCryptoConfig(signature_hash_family="SHA2", identity_identifier_hash_function="SHA256"),
         )
         if self.node_ous:
@@ -74,8 +78,13 @@ class Msp:
         if outer.type != _FABRIC_MSP or not config.name or not config.root_certs:
             raise IdentityError(f"MSP {config.name!r} is not an X.509 MSP with a name and a root certificate")
         return cls(
-            config.name, tuple(config.root_certs), tuple(config.intermediate_certs), tuple(config.tls_root_certs),
-            tuple(config.revocation_list), tuple(config.admins), _node_ous(config.fabric_node_ous),
+            config.name,
+            tuple(config.root_certs),
+            tuple(config.intermediate_certs),
+            tuple(config.tls_root_certs),
+            tuple(config.revocation_list),
+            tuple(config.admins),
+            _node_ous(config.fabric_node_ous),
         )
 
     def member(self, certificate_pem: bytes, at: datetime.datetime | None) -> Member:

@@ -83,8 +83,10 @@ def _complete(levels: list[list[bytes]], max_degree: int) -> MerkleSummary:
 
 
 def _hash_reads(reads: Sequence[tuple[str, Version]]) -> bytes:
-    message = kv_rwset_pb2.QueryReads(kv_reads=[
-        kv_rwset_pb2.KVRead(key=key, version=kv_rwset_pb2.Version(block_num=version.block, tx_num=version.transaction))
-        for key, version in reads
-    ])
+    message = kv_rwset_pb2.QueryReads(
+        kv_reads=[
+            kv_rwset_pb2.KVRead(key=key, version=kv_rwset_pb2.Version(block_num=version.block, tx_num=version.transaction))
+            for key, version in reads
+        ]
+    )
     return sha256(message.SerializeToString())

@@ -16,8 +16,10 @@ from fabric.msp import Member
 
 _M = TypeVar("_M", bound=Message)
 _ROLES = {
-    msp_principal_pb2.MSPRole.ADMIN: "admin", msp_principal_pb2.MSPRole.CLIENT: "client",
-    msp_principal_pb2.MSPRole.PEER: "peer", msp_principal_pb2.MSPRole.ORDERER: "orderer",
+    msp_principal_pb2.MSPRole.ADMIN: "admin",
+    msp_principal_pb2.MSPRole.CLIENT: "client",
+    msp_principal_pb2.MSPRole.PEER: "peer",
+    msp_principal_pb2.MSPRole.ORDERER: "orderer",
 }
 
 
@@ -86,7 +88,10 @@ def signature_policy_satisfied(policy: policies_pb2.SignaturePolicyEnvelope, sig
 
 
 def _rule(
-    rule: policies_pb2.SignaturePolicy, principals: Sequence[msp_principal_pb2.MSPPrincipal], signers: Sequence[Member], used: list[bool],
+    rule: policies_pb2.SignaturePolicy,
+    principals: Sequence[msp_principal_pb2.MSPPrincipal],
+    signers: Sequence[Member],
+    used: list[bool],
 ) -> bool:
     if rule.WhichOneof("Type") == "n_out_of":
         reached = 0

@@ -117,9 +117,7 @@ def parse_rwset(data: bytes) -> tuple[NamespaceRwset, ...]:
 
 def build_rwset(rwsets: Sequence[NamespaceRwset]) -> bytes:
     """`rwset.TxReadWriteSet` bytes of public reads, writes and range queries, in the order given (Fabric's is key order)."""
-    namespaces = [
-        rwset_pb2.NsReadWriteSet(namespace=rwset.namespace, rwset=_kv_rwset(rwset).SerializeToString()) for rwset in rwsets
-    ]
+    namespaces = [rwset_pb2.NsReadWriteSet(namespace=rwset.namespace, rwset=_kv_rwset(rwset).SerializeToString()) for rwset in rwsets]
     data: bytes = rwset_pb2.TxReadWriteSet(ns_rwset=namespaces).SerializeToString()
     return data
 
@@ -178,8 +176,11 @@ def _kv_rwset(rwset: NamespaceRwset) -> kv_rwset_pb2.KVRWSet:
         writes=[kv_rwset_pb2.KVWrite(key=write.key, is_delete=write.value is None, value=write.value or b"") for write in rwset.writes],
         range_queries_info=[
             kv_rwset_pb2.RangeQueryInfo(
-                start_key=query.start, end_key=query.end, itr_exhausted=query.exhausted,
-                raw_reads=kv_rwset_pb2.QueryReads(kv_reads=[_kv_read(read) for read in query.reads]))
+                start_key=query.start,
+                end_key=query.end,
+                itr_exhausted=query.exhausted,
+                raw_reads=kv_rwset_pb2.QueryReads(kv_reads=[_kv_read(read) for read in query.reads]),
+            )
             for query in rwset.range_queries
         ],
     )

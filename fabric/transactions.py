@@ -240,14 +240,23 @@ def check_tx_id(headers: Headers) -> None:
 
 
 def build_response_payload(
-    proposal: Proposal, *, chaincode_version: str, rwsets: Sequence[NamespaceRwset], response: Response, event: Event | None,
+    proposal: Proposal,
+    *,
+    chaincode_version: str,
+    rwsets: Sequence[NamespaceRwset],
+    response: Response,
+    event: Event | None,
 ) -> bytes:
     """`ProposalResponsePayload` bytes: what every endorser of a proposal signs, each followed by its own identity."""
     action = proposal_pb2.ChaincodeAction(
-        results=build_rwset(rwsets), events=_event_bytes(event), chaincode_id=_chaincode_id(proposal.chaincode, chaincode_version),
-        response=proposal_response_pb2.Response(status=response.status, message=response.message, payload=response.payload))
+        results=build_rwset(rwsets),
+        events=_event_bytes(event),
+        chaincode_id=_chaincode_id(proposal.chaincode, chaincode_version),
+        response=proposal_response_pb2.Response(status=response.status, message=response.message, payload=response.payload),
+    )
     data: bytes = proposal_response_pb2.ProposalResponsePayload(
-        proposal_hash=proposal_hash(proposal.headers, proposal.payload), extension=action.SerializeToString()).SerializeToString()
+        proposal_hash=proposal_hash(proposal.headers, proposal.payload), extension=action.SerializeToString()
+    ).SerializeToString()
     return data
 
 
@@ -255,10 +264,12 @@ def build_payload(proposal: Proposal, response_payload: bytes, endorsements: Seq
     """`common.Payload` bytes of the transaction, ready for the client's signature."""
     endorsed = transaction_pb2.ChaincodeEndorsedAction(
         proposal_response_payload=response_payload,
-        endorsements=[proposal_response_pb2.Endorsement(endorser=e.endorser, signature=e.signature) for e in endorsements])
+        endorsements=[proposal_response_pb2.Endorsement(endorser=e.endorser, signature=e.signature) for e in endorsements],
+    )
     action = transaction_pb2.ChaincodeActionPayload(chaincode_proposal_payload=proposal.payload, action=endorsed)
-    transaction = transaction_pb2.Transaction(actions=[
-        transaction_pb2.TransactionAction(header=proposal.headers.signature_header, payload=action.SerializeToString())])
+    transaction = transaction_pb2.Transaction(
+        actions=[transaction_pb2.TransactionAction(header=proposal.headers.signature_header, payload=action.SerializeToString())]
+    )
     header = common_pb2.Header(channel_header=proposal.headers.channel_header, signature_header=proposal.headers.signature_header)
     data: bytes = common_pb2.Payload(header=header, data=transaction.SerializeToString()).SerializeToString()
     return data
@@ -271,8 +282,17 @@ def _headers(header: common_pb2.Header, code: int) -> Headers:
     except DecodeError as error:
         raise MalformedTransaction(code, "the headers cannot be read") from error
     return Headers(
-        channel.type, channel.channel_id, channel.tx_id, signature.creator, signature.nonce, _time(channel),
-        channel.epoch, _named_chaincode(channel.extension), header.channel_header, header.signature_header)
+        channel.type,
+        channel.channel_id,
+        channel.tx_id,
+        signature.creator,
+        signature.nonce,
+        _time(channel),
+        channel.epoch,
+        _named_chaincode(channel.extension),
+        header.channel_header,
+        header.signature_header,
+    )
 
 
 def _named_chaincode(extension: bytes) -> str:
@@ -311,10 +331,20 @@ def _endorser_transaction(opened: SignedPayload) -> EndorserTransaction:
     if not results.HasField("chaincode_id"):
         raise MalformedTransaction(transaction_pb2.INVALID_OTHER_REASON, "the result does not say which chaincode gave it")
     return EndorserTransaction(
-        opened.headers, results.chaincode_id.name, results.chaincode_id.version, args, rwsets,
-        _event(results.events), Response(response.status, response.message, response.payload),
-        tuple(Endorsement(e.endorser, e.signature) for e in action.action.endorsements), endorsed.proposal_hash,
-        action.action.proposal_response_payload, action.chaincode_proposal_payload, opened.payload, opened.signature)
+        opened.headers,
+        results.chaincode_id.name,
+        results.chaincode_id.version,
+        args,
+        rwsets,
+        _event(results.events),
+        Response(response.status, response.message, response.payload),
+        tuple(Endorsement(e.endorser, e.signature) for e in action.action.endorsements),
+        endorsed.proposal_hash,
+        action.action.proposal_response_payload,
+        action.chaincode_proposal_payload,
+        opened.payload,
+        opened.signature,
+    )
 
 
 def _chaincode_action(data: bytes) -> proposal_pb2.ChaincodeAction:
@@ -345,7 +375,8 @@ def _event_bytes(event: Event | None) -> bytes:
     if event is None:
         return b""
     data: bytes = chaincode_event_pb2.ChaincodeEvent(
-        chaincode_id=event.chaincode, tx_id=event.tx_id, event_name=event.name, payload=event.payload).SerializeToString()
+        chaincode_id=event.chaincode, tx_id=event.tx_id, event_name=event.name, payload=event.payload
+    ).SerializeToString()
     return data
 
 

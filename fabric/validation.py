@@ -25,7 +25,10 @@ from fabric.transactions import (
 from fabric.worldstate import Key, Space, Updates, WorldState
 
 _AFTER_DUPLICATE_CHECK = {
-    transaction_pb2.BAD_RESPONSE_PAYLOAD, transaction_pb2.BAD_RWSET, transaction_pb2.INVALID_OTHER_REASON, transaction_pb2.ILLEGAL_WRITESET,
+    transaction_pb2.BAD_RESPONSE_PAYLOAD,
+    transaction_pb2.BAD_RWSET,
+    transaction_pb2.INVALID_OTHER_REASON,
+    transaction_pb2.ILLEGAL_WRITESET,
 }
 
 

@@ -146,15 +146,24 @@ class Verifier:
         missing = [number for number in self._checkpoints if number >= self.height]
         if missing:
             raise VerificationError(
-                self.height, Step.CHECKPOINT, f"the ledger ends here, before the checkpoint of block {min(missing)}: it was rolled back")
+                self.height, Step.CHECKPOINT, f"the ledger ends here, before the checkpoint of block {min(missing)}: it was rolled back"
+            )
         return self.summary()
 
     def summary(self) -> VerifiedLedger:
         """What the blocks so far amount to, without judging whether they are all."""
         organisations = tuple(sorted(msp.mspid for msp in self._config.application)) if self._config else ()
         return VerifiedLedger(
-            self._config.channel if self._config else "", self.height, self._last_hash, self._genesis_hash, organisations,
-            self._codes.total(), dict(self._codes), dict(self._creators), self.state)
+            self._config.channel if self._config else "",
+            self.height,
+            self._last_hash,
+            self._genesis_hash,
+            organisations,
+            self._codes.total(),
+            dict(self._codes),
+            dict(self._creators),
+            self.state,
+        )
 
     def _start(self, block: common_pb2.Block) -> None:
         if len(block.data.data) != 1:

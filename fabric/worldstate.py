@@ -91,7 +91,11 @@ class Updates:
                 self._apply(Space(rwset.namespace, collection.collection), hashed, metadata, version)
 
     def _apply(
-        self, space: Space, values: Mapping[Key, bytes | None], metadata: Mapping[Key, tuple[tuple[str, bytes], ...]], version: Version,
+        self,
+        space: Space,
+        values: Mapping[Key, bytes | None],
+        metadata: Mapping[Key, tuple[tuple[str, bytes], ...]],
+        version: Version,
     ) -> None:
         entries = {
             key: entry for key in {**values, **metadata} if (entry := self._merged(space, key, values, metadata, version)) is not None
@@ -100,7 +104,11 @@ class Updates:
             self.spaces.setdefault(space, {}).update(entries)
 
     def _merged(
-        self, space: Space, key: Key, values: Mapping[Key, bytes | None], metadata: Mapping[Key, tuple[tuple[str, bytes], ...]],
+        self,
+        space: Space,
+        key: Key,
+        values: Mapping[Key, bytes | None],
+        metadata: Mapping[Key, tuple[tuple[str, bytes], ...]],
         version: Version,
     ) -> Entry | None:
         """The key after the transaction: what it leaves unsaid, value or metadata, stays as it was; deletion drops both."""

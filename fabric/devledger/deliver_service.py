@@ -128,7 +128,8 @@ class DeliverService(events_pb2_grpc.DeliverServicer):  # type: ignore[misc] # t
     def _filtered(self, block: common_pb2.Block) -> events_pb2.DeliverResponse:
         pairs = zip(block.data.data, transaction_codes(block), strict=True)
         filtered = events_pb2.FilteredBlock(
-            channel_id=self._channel, number=block.header.number, filtered_transactions=[_filtered_transaction(*pair) for pair in pairs])
+            channel_id=self._channel, number=block.header.number, filtered_transactions=[_filtered_transaction(*pair) for pair in pairs]
+        )
         return events_pb2.DeliverResponse(filtered_block=filtered)
 
 
@@ -148,6 +149,7 @@ def _filtered_transaction(data: bytes, code: int) -> events_pb2.FilteredTransact
     filtered = events_pb2.FilteredTransaction(txid=transaction.tx_id, type=transaction.headers.type, tx_validation_code=code)
     if code == transaction_pb2.VALID and isinstance(transaction, EndorserTransaction) and transaction.event is not None:
         event = chaincode_event_pb2.ChaincodeEvent(
-            chaincode_id=transaction.event.chaincode, tx_id=transaction.event.tx_id, event_name=transaction.event.name)
+            chaincode_id=transaction.event.chaincode, tx_id=transaction.event.tx_id, event_name=transaction.event.name
+        )
         filtered.transaction_actions.chaincode_actions.append(events_pb2.FilteredChaincodeAction(chaincode_event=event))
     return filtered

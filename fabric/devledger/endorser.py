@@ -56,8 +56,16 @@ class Endorser:
     """All organisations' peers in one; `organisations` are the MSPs whose members may call."""
 
     def __init__(
-        self, *, ledger: Ledger, store: Store, channel: str, chaincode: str, organisations: MspRegistry,
-        peers: Sequence[SigningIdentity], contract: Contract, clock: Callable[[], datetime],
+        self,
+        *,
+        ledger: Ledger,
+        store: Store,
+        channel: str,
+        chaincode: str,
+        organisations: MspRegistry,
+        peers: Sequence[SigningIdentity],
+        contract: Contract,
+        clock: Callable[[], datetime],
     ) -> None:
         self._ledger, self._store, self._channel, self._chaincode = ledger, store, channel, chaincode
         self._organisations, self._contract, self._clock = organisations, contract, clock
@@ -92,7 +100,8 @@ class Endorser:
         if proposal.chaincode != self._chaincode:
             raise ProposalRefused(
                 f"make sure the chaincode {proposal.chaincode} has been successfully defined on channel {self._channel} and try again: "
-                f"chaincode {proposal.chaincode} not found")
+                f"chaincode {proposal.chaincode} not found"
+            )
         return proposal, member
 
     def _sender(self, signed: proposal_pb2.SignedProposal, proposal: Proposal) -> Member:
@@ -120,8 +129,9 @@ class Endorser:
 
     def endorse(self, proposal: Proposal, simulation: Simulation, mspids: Sequence[str]) -> bytes:
         """`common.Payload` bytes of the transaction, endorsed by the peers of `mspids`, for the client to sign."""
-        signed = build_response_payload(proposal, chaincode_version=CHAINCODE_VERSION, rwsets=[simulation.rwset],
-                                        response=simulation.response, event=simulation.event)
+        signed = build_response_payload(
+            proposal, chaincode_version=CHAINCODE_VERSION, rwsets=[simulation.rwset], response=simulation.response, event=simulation.event
+        )
         endorsements = [Endorsement(name, peer.sign(signed + name)) for peer, name in (self._peers[mspid] for mspid in mspids)]
         return build_payload(proposal, signed, endorsements)
 

@@ -179,5 +179,4 @@ def _after(events: tuple[Event, ...], tx_id: str) -> tuple[tuple[Event, ...], st
 
 
 def _event(event: Event) -> chaincode_event_pb2.ChaincodeEvent:
-    return chaincode_event_pb2.ChaincodeEvent(
-        chaincode_id=event.chaincode, tx_id=event.tx_id, event_name=event.name, payload=event.payload)
+    return chaincode_event_pb2.ChaincodeEvent(chaincode_id=event.chaincode, tx_id=event.tx_id, event_name=event.name, payload=event.payload)

@@ -40,7 +40,8 @@ def open_channel(store: Store, config: LedgerConfig, orderer: SigningIdentity, n
     if channel.channel != config.ledger.channel or {*channel.application, *channel.orderer} != {*application, *ordering}:
         raise DevLedgerError(
             f"{config.ledger.data} holds channel {channel.channel!r} with organisations or authorities that differ from the "
-            "configuration; restore the configuration it was made with or choose another data folder")
+            "configuration; restore the configuration it was made with or choose another data folder"
+        )
     return channel
 
 
@@ -62,8 +63,9 @@ def _read(path: Path) -> bytes:
 def _write_genesis(
     store: Store, config: LedgerConfig, application: Sequence[Msp], ordering: Sequence[Msp], orderer: SigningIdentity, now: datetime
 ) -> None:
-    envelope = genesis_envelope(config.ledger.channel, application, ordering, orderer, secrets.token_bytes(24), timestamp=now,
-                                endpoints=(config.ledger.listen,))
+    envelope = genesis_envelope(
+        config.ledger.channel, application, ordering, orderer, secrets.token_bytes(24), timestamp=now, endpoints=(config.ledger.listen,)
+    )
     block = build_block(0, b"", [envelope], [transaction_pb2.VALID], orderer, 0, secrets.token_bytes(24))
     store.append(0, block.SerializeToString(), [TransactionRecord(parse_envelope(envelope).tx_id, transaction_pb2.VALID)])
 

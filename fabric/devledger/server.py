@@ -80,8 +80,16 @@ async def _start(config: LedgerConfig, contract: Contract, store: Store) -> DevL
     channel = open_channel(store, config, orderer, _now())
     ledger = Ledger(store, orderer)
     organisations = MspRegistry({msp.mspid: msp for msp in channel.application})
-    endorser = Endorser(ledger=ledger, store=store, channel=channel.channel, chaincode=config.ledger.chaincode,
-                        organisations=organisations, peers=peers, contract=contract, clock=_now)
+    endorser = Endorser(
+        ledger=ledger,
+        store=store,
+        channel=channel.channel,
+        chaincode=config.ledger.chaincode,
+        organisations=organisations,
+        peers=peers,
+        contract=contract,
+        clock=_now,
+    )
     server, status = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=MAX_CALLS), health.aio.HealthServicer()
     gateway = GatewayService(ledger, endorser, Admission(channel, config.ledger.chaincode, _now), channel, config.ledger.listen, _now)
     gateway_pb2_grpc.add_GatewayServicer_to_server(gateway, server)
@@ -95,8 +103,14 @@ async def _start(config: LedgerConfig, contract: Contract, store: Store) -> DevL
         await ledger.close()
         raise
     await status.set("", health_pb2.HealthCheckResponse.SERVING)
-    _log.warning("embedded ledger, for development and trials only: channel %s, chaincode %s, %d organisations, height %d, listening on %s",
-              channel.channel, config.ledger.chaincode, len(channel.application), ledger.height, config.ledger.listen)
+    _log.warning(
+        "embedded ledger, for development and trials only: channel %s, chaincode %s, %d organisations, height %d, listening on %s",
+        channel.channel,
+        config.ledger.chaincode,
+        len(channel.application),
+        ledger.height,
+        config.ledger.listen,
+    )
     return DevLedger(server, status, ledger, store)
 
 
@@ -139,8 +153,11 @@ def _read(path: Path) -> bytes:
 
 
 def _service_names() -> tuple[str, ...]:
-    described = (gateway_pb2.DESCRIPTOR.services_by_name["Gateway"], events_pb2.DESCRIPTOR.services_by_name["Deliver"],
-                 health_pb2.DESCRIPTOR.services_by_name["Health"])
+    described = (
+        gateway_pb2.DESCRIPTOR.services_by_name["Gateway"],
+        events_pb2.DESCRIPTOR.services_by_name["Deliver"],
+        health_pb2.DESCRIPTOR.services_by_name["Health"],
+    )
     return (*(service.full_name for service in described), reflection.SERVICE_NAME)
 
 

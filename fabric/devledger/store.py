@@ -109,8 +109,10 @@ class Store:
                 self._write.execute("BEGIN IMMEDIATE")
                 self._write.execute("INSERT INTO blocks VALUES (?, ?)", (number, block))
                 # The first transaction with an id keeps it: a later one is recorded as a duplicate in its block only.
-                self._write.executemany("INSERT OR IGNORE INTO transactions VALUES (?, ?, ?)",
-                                        [(transaction.tx_id, number, transaction.code) for transaction in transactions])
+                self._write.executemany(
+                    "INSERT OR IGNORE INTO transactions VALUES (?, ?, ?)",
+                    [(transaction.tx_id, number, transaction.code) for transaction in transactions],
+                )
                 for position, transaction in enumerate(transactions):
                     self._apply(transaction.writes, number, position)
         except sqlite3.Error as error:

@@ -23,7 +23,8 @@ pytestmark = [
     pytest.mark.skipif(NODE is None, reason="node is not installed"),
     pytest.mark.skipif(
         not (HERE / "node_modules/@hyperledger/fabric-gateway").exists(),
-        reason="the official client is not installed: cd tests/interop && npm install --no-package-lock"),
+        reason="the official client is not installed: cd tests/interop && npm install --no-package-lock",
+    ),
 ]
 
 
@@ -40,11 +41,17 @@ async def driven(network: Network) -> dict[str, Any]:
     """What tests/interop/client.mjs saw."""
     files = network.organisations["AlphaMSP"].files("gateway")
     settings = {
-        "endpoint": network.endpoint, "tlsCa": network.tls_ca.decode(), "mspId": "AlphaMSP", "certificate": files.certificate.read_text(),
-        "privateKey": files.private_key.read_text(), "channel": network.channel, "chaincode": network.chaincode,
+        "endpoint": network.endpoint,
+        "tlsCa": network.tls_ca.decode(),
+        "mspId": "AlphaMSP",
+        "certificate": files.certificate.read_text(),
+        "privateKey": files.private_key.read_text(),
+        "channel": network.channel,
+        "chaincode": network.chaincode,
     }
     process = await asyncio.create_subprocess_exec(
-        str(NODE), "client.mjs", json.dumps(settings), cwd=HERE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
+        str(NODE), "client.mjs", json.dumps(settings), cwd=HERE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
     try:
         output, errors = await asyncio.wait_for(process.communicate(), 60)
     finally:
@@ -72,6 +79,6 @@ async def test_the_official_node_client_is_served(tmp_path: Path) -> None:
     assert seen["conflict"] == transaction_pb2.MVCC_READ_CONFLICT
     for refusal, kind in ((seen["evaluateRefused"], "GatewayError"), (seen["endorseRefused"], "EndorseError")):
         assert refusal["type"] == kind
-        (mspid, message), = refusal["details"]
+        ((mspid, message),) = refusal["details"]
         assert mspid == "AlphaMSP"
         assert message.startswith("chaincode response 500, ")

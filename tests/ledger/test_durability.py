@@ -162,17 +162,20 @@ def copied(network: Network, folder: Path, **changes: object) -> LedgerConfig:
     return network.config.model_copy(update={"ledger": network.config.ledger.model_copy(update={"data": folder}), **changes})
 
 
-@pytest.mark.parametrize(("statement", "reason"), [
-    ("DELETE FROM blocks WHERE number = 0", "block 0 is missing"),
-    ("DELETE FROM blocks WHERE number = 2", "block 2 is missing"),
-    ("UPDATE blocks SET block = x'ffff' WHERE number = 3", "block 3 cannot be read"),
-    ("UPDATE blocks SET block = (SELECT block FROM blocks WHERE number = 1) WHERE number = 3", "block 3 does not hold the data"),
-    ("UPDATE blocks SET block = (SELECT block FROM blocks WHERE number = 1) WHERE number = 2", "block 3 does not follow block 2"),
-    ("DELETE FROM blocks WHERE number = 3", "the state of key 'k' is not what block 2 wrote"),
-    ("DELETE FROM transactions WHERE block = 3", "is not in the index"),
-    ("UPDATE state SET value = '9'", "the state of key 'k' is not what block 3 wrote"),
-    ("DELETE FROM state", "the state of key 'k' is not what block 3 wrote"),
-])
+@pytest.mark.parametrize(
+    ("statement", "reason"),
+    [
+        ("DELETE FROM blocks WHERE number = 0", "block 0 is missing"),
+        ("DELETE FROM blocks WHERE number = 2", "block 2 is missing"),
+        ("UPDATE blocks SET block = x'ffff' WHERE number = 3", "block 3 cannot be read"),
+        ("UPDATE blocks SET block = (SELECT block FROM blocks WHERE number = 1) WHERE number = 3", "block 3 does not hold the data"),
+        ("UPDATE blocks SET block = (SELECT block FROM blocks WHERE number = 1) WHERE number = 2", "block 3 does not follow block 2"),
+        ("DELETE FROM blocks WHERE number = 3", "the state of key 'k' is not what block 2 wrote"),
+        ("DELETE FROM transactions WHERE block = 3", "is not in the index"),
+        ("UPDATE state SET value = '9'", "the state of key 'k' is not what block 3 wrote"),
+        ("DELETE FROM state", "the state of key 'k' is not what block 3 wrote"),
+    ],
+)
 async def test_damaged_data_is_named_at_the_start(written: Network, tmp_path: Path, statement: str, reason: str) -> None:
     config = copied(written, tmp_path / "data")
     with sqlite3.connect(tmp_path / "data" / "ledger.sqlite") as connection:

@@ -60,7 +60,8 @@ async def test_a_client_may_name_the_endorsers(client: RawClient) -> None:
 
 async def test_a_client_may_name_who_evaluates(client: RawClient) -> None:
     request = gateway_pb2.EvaluateRequest(
-        channel_id="consortium", proposed_transaction=client.proposal(b"whoami").signed, target_organizations=["DeltaMSP", "BetaMSP"])
+        channel_id="consortium", proposed_transaction=client.proposal(b"whoami").signed, target_organizations=["DeltaMSP", "BetaMSP"]
+    )
     assert (await client.gateway.Evaluate(request)).result.payload.startswith(b"AlphaMSP ")
     del request.target_organizations[1]
     with pytest.raises(grpc.aio.AioRpcError, match="DeltaMSP") as caught:
@@ -68,11 +69,14 @@ async def test_a_client_may_name_who_evaluates(client: RawClient) -> None:
     assert caught.value.code() is CODES.FAILED_PRECONDITION
 
 
-@pytest.mark.parametrize(("call", "message"), [
-    ((b"nothing",), "chaincode response 500, UNKNOWN_FUNCTION: there is no function 'nothing'"),
-    ((b"crash",), "chaincode response 500, INTERNAL: the contract failed on this call; the ledger's log names the error"),
-    ((b"put", b"k", b""), "chaincode response 500, INTERNAL: the contract failed on this call; the ledger's log names the error"),
-])
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ((b"nothing",), "chaincode response 500, UNKNOWN_FUNCTION: there is no function 'nothing'"),
+        ((b"crash",), "chaincode response 500, INTERNAL: the contract failed on this call; the ledger's log names the error"),
+        ((b"put", b"k", b""), "chaincode response 500, INTERNAL: the contract failed on this call; the ledger's log names the error"),
+    ],
+)
 async def test_a_refusal_arrives_whole(client: RawClient, call: tuple[bytes, ...], message: str) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await client.evaluate(client.proposal(*call))
@@ -102,14 +106,16 @@ async def test_a_signature_of_another_key_is_refused(client: RawClient, network:
     proposal = client.proposal(b"get", b"k")
     forged = network.identity("AlphaMSP", "researcher").sign(proposal.signed.proposal_bytes)
     await refused_proposal(
-        client, proposal_pb2.SignedProposal(proposal_bytes=proposal.signed.proposal_bytes, signature=forged), "signature does not match")
+        client, proposal_pb2.SignedProposal(proposal_bytes=proposal.signed.proposal_bytes, signature=forged), "signature does not match"
+    )
 
 
 async def test_a_changed_proposal_is_refused(client: RawClient) -> None:
     proposal = client.proposal(b"put", b"key", b"amount-1")
     changed = proposal.signed.proposal_bytes.replace(b"amount-1", b"amount-9")
     await refused_proposal(
-        client, proposal_pb2.SignedProposal(proposal_bytes=changed, signature=proposal.signed.signature), "signature does not match")
+        client, proposal_pb2.SignedProposal(proposal_bytes=changed, signature=proposal.signed.signature), "signature does not match"
+    )
 
 
 async def test_a_certificate_under_another_organisations_name_is_refused(client: RawClient, network: RunningNetwork) -> None:
@@ -271,8 +277,10 @@ async def test_an_envelope_signed_by_another_is_forbidden(client: RawClient, net
 
 async def test_endorsements_of_another_proposal_are_refused(client: RawClient, network: RunningNetwork) -> None:
     endorsed = await client.endorse(client.proposal(b"put", b"k", b"cheap"))
-    action = with_action(endorsed, lambda action: setattr(
-        action, "chaincode_proposal_payload", action.chaincode_proposal_payload.replace(b"cheap", b"steal")))
+    action = with_action(
+        endorsed,
+        lambda action: setattr(action, "chaincode_proposal_payload", action.chaincode_proposal_payload.replace(b"cheap", b"steal")),
+    )
     await refused_submission(client, network, client.envelope(action), "BAD_REQUEST", "proposal hash does not match")
 
 
@@ -329,7 +337,10 @@ async def test_status_and_events_are_for_members(client: RawClient, network: Run
 async def events(client: RawClient, count: int, **request: object) -> list[tuple[str, bytes]]:
     """The first `count` events of a stream: transaction id and payload."""
     data = gateway_pb2.ChaincodeEventsRequest(
-        channel_id=client.network.channel, chaincode_id=client.network.chaincode, identity=client.identity.serialized, **request,
+        channel_id=client.network.channel,
+        chaincode_id=client.network.chaincode,
+        identity=client.identity.serialized,
+        **request,
     ).SerializeToString()
     call = client.gateway.ChaincodeEvents(gateway_pb2.SignedChaincodeEventsRequest(request=data, signature=client.identity.sign(data)))
     found: list[tuple[str, bytes]] = []
@@ -361,8 +372,15 @@ async def test_an_invalid_transaction_sends_no_event(client: RawClient) -> None:
 
 
 async def test_transient_values_reach_no_block(client: RawClient, network: RunningNetwork) -> None:
-    proposal = build(client.identity, network.channel, network.chaincode, [b"put", b"k", b"v"], {"secret": b"canary-value"},
-                     nonce=b"n" * 24, time_ns=time.time_ns())
+    proposal = build(
+        client.identity,
+        network.channel,
+        network.chaincode,
+        [b"put", b"k", b"v"],
+        {"secret": b"canary-value"},
+        nonce=b"n" * 24,
+        time_ns=time.time_ns(),
+    )
     assert b"canary-value" in proposal.signed.proposal_bytes
     assert b"canary-value" not in await client.endorse(proposal)
 

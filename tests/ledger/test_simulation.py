@@ -39,10 +39,16 @@ def test_the_last_event_wins(stub: SimulatedStub) -> None:
     assert event is not None and (event.name, event.payload, event.tx_id) == ("second", b"2", "t")
 
 
-@pytest.mark.parametrize("mistake", [
-    lambda stub: stub.put_state("k", b""), lambda stub: stub.put_state("", b"v"), lambda stub: stub.get_state(""),
-    lambda stub: stub.delete_state(""), lambda stub: stub.set_event("", b""),
-])
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        lambda stub: stub.put_state("k", b""),
+        lambda stub: stub.put_state("", b"v"),
+        lambda stub: stub.get_state(""),
+        lambda stub: stub.delete_state(""),
+        lambda stub: stub.set_event("", b""),
+    ],
+)
 def test_what_fabric_refuses_or_misreads_is_refused(stub: SimulatedStub, mistake: object) -> None:
     with pytest.raises(ValueError, match=r"empty|name"):
         mistake(stub)  # type: ignore[operator] # a plain lambda

@@ -16,11 +16,33 @@ KEYS = "abcdef"
 
 
 def transaction(tx_id: str, rwset: NamespaceRwset) -> EndorserTransaction:
-    headers = Headers(type=3, channel="consortium", tx_id=tx_id, creator=b"", nonce=b"", timestamp=None, epoch=0, chaincode="cc",
-                      channel_header=b"", signature_header=b"")
+    headers = Headers(
+        type=3,
+        channel="consortium",
+        tx_id=tx_id,
+        creator=b"",
+        nonce=b"",
+        timestamp=None,
+        epoch=0,
+        chaincode="cc",
+        channel_header=b"",
+        signature_header=b"",
+    )
     return EndorserTransaction(
-        headers=headers, chaincode="cc", chaincode_version="1.0", args=(), rwsets=(rwset,), event=None, response=Response(200, "", b""),
-        endorsements=(), proposal_hash=b"", proposal_response_payload=b"", proposal_payload=b"", payload=b"", signature=b"")
+        headers=headers,
+        chaincode="cc",
+        chaincode_version="1.0",
+        args=(),
+        rwsets=(rwset,),
+        event=None,
+        response=Response(200, "", b""),
+        endorsements=(),
+        proposal_hash=b"",
+        proposal_response_payload=b"",
+        proposal_payload=b"",
+        payload=b"",
+        signature=b"",
+    )
 
 
 def simulated(state: Table, tx_id: str, operations: list[tuple[str, str]]) -> EndorserTransaction:

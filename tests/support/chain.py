@@ -43,7 +43,12 @@ def authority(name: str, issuer: Authority | None = None) -> Authority:
 
 
 def identity(
-    mspid: str, name: str, units: Sequence[str], issuer: Authority, *, start: datetime.datetime = NOW - datetime.timedelta(days=1),
+    mspid: str,
+    name: str,
+    units: Sequence[str],
+    issuer: Authority,
+    *,
+    start: datetime.datetime = NOW - datetime.timedelta(days=1),
     days: int = 3650,
 ) -> SigningIdentity:
     key = ec.generate_private_key(ec.SECP256R1())
@@ -52,16 +57,28 @@ def identity(
 
 
 def _certificate(
-    name: str, units: Sequence[str], key: ec.EllipticCurvePrivateKey, issuer: Authority | None, *, ca: bool,
-    start: datetime.datetime = NOW - datetime.timedelta(days=1), days: int = 3650,
+    name: str,
+    units: Sequence[str],
+    key: ec.EllipticCurvePrivateKey,
+    issuer: Authority | None,
+    *,
+    ca: bool,
+    start: datetime.datetime = NOW - datetime.timedelta(days=1),
+    days: int = 3650,
 ) -> x509.Certificate:
-    subject = x509.Name([
-        x509.NameAttribute(NameOID.COMMON_NAME, name), *(x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit) for unit in units)])
+    subject = x509.Name(
+        [x509.NameAttribute(NameOID.COMMON_NAME, name), *(x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit) for unit in units)]
+    )
     builder = (
-        x509.CertificateBuilder().subject_name(subject).issuer_name(issuer.certificate.subject if issuer else subject)
-        .public_key(key.public_key()).serial_number(x509.random_serial_number())
-        .not_valid_before(start).not_valid_after(start + datetime.timedelta(days=days))
-        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True))
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer.certificate.subject if issuer else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start)
+        .not_valid_after(start + datetime.timedelta(days=days))
+        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+    )
     return builder.sign(issuer.key if issuer else key, hashes.SHA256())
 
 
@@ -97,7 +114,8 @@ class Consortium:
 
     def __post_init__(self) -> None:
         envelope = genesis_envelope(
-            CHANNEL, [hospital.msp for hospital in self.hospitals], [self.orderer.msp], self.orderer.orderer, self.nonce(), timestamp=NOW)
+            CHANNEL, [hospital.msp for hospital in self.hospitals], [self.orderer.msp], self.orderer.orderer, self.nonce(), timestamp=NOW
+        )
         self.add([envelope], [VALID])
 
     def nonce(self) -> bytes:
@@ -110,31 +128,47 @@ class Consortium:
         timestamp.FromDatetime(NOW)
         chaincode = chaincode_pb2.ChaincodeID(name=CHAINCODE)
         channel_header = common_pb2.ChannelHeader(
-            type=common_pb2.ENDORSER_TRANSACTION, channel_id=CHANNEL, tx_id=transaction_id(nonce, creator.serialized), timestamp=timestamp,
-            extension=proposal_pb2.ChaincodeHeaderExtension(chaincode_id=chaincode).SerializeToString())
+            type=common_pb2.ENDORSER_TRANSACTION,
+            channel_id=CHANNEL,
+            tx_id=transaction_id(nonce, creator.serialized),
+            timestamp=timestamp,
+            extension=proposal_pb2.ChaincodeHeaderExtension(chaincode_id=chaincode).SerializeToString(),
+        )
         header = common_pb2.Header(
             channel_header=channel_header.SerializeToString(),
-            signature_header=common_pb2.SignatureHeader(creator=creator.serialized, nonce=nonce).SerializeToString())
-        spec = chaincode_pb2.ChaincodeInvocationSpec(chaincode_spec=chaincode_pb2.ChaincodeSpec(
-            chaincode_id=chaincode, input=chaincode_pb2.ChaincodeInput(args=args)))
+            signature_header=common_pb2.SignatureHeader(creator=creator.serialized, nonce=nonce).SerializeToString(),
+        )
+        spec = chaincode_pb2.ChaincodeInvocationSpec(
+            chaincode_spec=chaincode_pb2.ChaincodeSpec(chaincode_id=chaincode, input=chaincode_pb2.ChaincodeInput(args=args))
+        )
         payload = proposal_pb2.ChaincodeProposalPayload(input=spec.SerializeToString())
         return proposal_pb2.Proposal(header=header.SerializeToString(), payload=payload.SerializeToString()).SerializeToString()
 
     def transaction(
-        self, *args: bytes, creator: SigningIdentity | None = None, nonce: bytes | None = None,
-        endorsers: Sequence[SigningIdentity] | None = None, reads: Sequence[tuple[str, tuple[int, int] | None]] = (),
-        writes: Sequence[tuple[str, bytes | None]] = (), queries: Sequence[RangeQuery] = (), event: tuple[str, bytes] | None = None,
+        self,
+        *args: bytes,
+        creator: SigningIdentity | None = None,
+        nonce: bytes | None = None,
+        endorsers: Sequence[SigningIdentity] | None = None,
+        reads: Sequence[tuple[str, tuple[int, int] | None]] = (),
+        writes: Sequence[tuple[str, bytes | None]] = (),
+        queries: Sequence[RangeQuery] = (),
+        event: tuple[str, bytes] | None = None,
         namespace: str = CHAINCODE,
     ) -> bytes:
         """Envelope bytes of a transaction endorsed by two of three hospitals unless `endorsers` says otherwise."""
         creator = creator or self.hospitals[0].client
         proposal = parse_proposal(self.proposal(*(args or (b"put",)), creator=creator, nonce=nonce))
         rwset = NamespaceRwset(
-            namespace, tuple(Read(key, Version(*version) if version else None) for key, version in reads),
-            tuple(Write(key, value) for key, value in writes), tuple(queries))
+            namespace,
+            tuple(Read(key, Version(*version) if version else None) for key, version in reads),
+            tuple(Write(key, value) for key, value in writes),
+            tuple(queries),
+        )
         raised = Event(CHAINCODE, proposal.headers.tx_id, *event) if event else None
         response_payload = build_response_payload(
-            proposal, chaincode_version="1.0.0", rwsets=[rwset], response=Response(200, "", b"ok"), event=raised)
+            proposal, chaincode_version="1.0.0", rwsets=[rwset], response=Response(200, "", b"ok"), event=raised
+        )
         peers = [hospital.peer for hospital in self.hospitals[:2]] if endorsers is None else endorsers
         endorsements = [Endorsement(peer.serialized, peer.sign(response_payload + peer.serialized)) for peer in peers]
         payload = build_payload(proposal, response_payload, endorsements)
@@ -143,8 +177,14 @@ class Consortium:
     def add(self, envelopes: Sequence[bytes], codes: Sequence[int] | None = None) -> common_pb2.Block:
         """Append a block of these envelopes, all recorded as valid unless `codes` says otherwise."""
         block = build_block(
-            len(self.blocks), header_hash(self.blocks[-1].header) if self.blocks else b"", envelopes, codes or [VALID] * len(envelopes),
-            self.orderer.orderer, 0, self.nonce())
+            len(self.blocks),
+            header_hash(self.blocks[-1].header) if self.blocks else b"",
+            envelopes,
+            codes or [VALID] * len(envelopes),
+            self.orderer.orderer,
+            0,
+            self.nonce(),
+        )
         self.blocks.append(block)
         return block
 

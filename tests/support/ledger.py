@@ -1,7 +1,7 @@
 """Start a real embedded ledger with development organisations, in this process or in one of its own.
 
-    async with dev_ledger(tmp_path) as ledger:             # three organisations; in this process
-        Gateway.connect(ledger.endpoint, ledger.tls_ca, ledger.channel, ledger.chaincode, ledger.identity("AlphaMSP", "gateway"))
+async with dev_ledger(tmp_path) as ledger:             # three organisations; in this process
+    Gateway.connect(ledger.endpoint, ledger.tls_ca, ledger.channel, ledger.chaincode, ledger.identity("AlphaMSP", "gateway"))
 """
 
 import asyncio
@@ -73,13 +73,21 @@ def prepare(folder: Path, *, mspids: Sequence[str] = MSPIDS, clients: Sequence[s
     orderer = create_organisation(folder / "OrdererMSP", "OrdererMSP", identities={"orderer": "orderer"})
     first_peer, signer = organisations[mspids[0]].files("peer"), orderer.files("orderer")
     config = LedgerConfig(
-        ledger=LedgerSection(listen=f"localhost:{free_port()}", data=folder / "ledger", tls_certificate=first_peer.tls_certificate,
-                             tls_private_key=first_peer.tls_private_key),
+        ledger=LedgerSection(
+            listen=f"localhost:{free_port()}",
+            data=folder / "ledger",
+            tls_certificate=first_peer.tls_certificate,
+            tls_private_key=first_peer.tls_private_key,
+        ),
         orderer=OrdererSection(mspid="OrdererMSP", certificate=signer.certificate, private_key=signer.private_key, ca=orderer.ca),
         organisations=tuple(
-            OrganisationSection(mspid=mspid, ca=organisation.ca, tls_ca=organisation.tls_ca,
-                                peer_certificate=organisation.files("peer").certificate,
-                                peer_private_key=organisation.files("peer").private_key)
+            OrganisationSection(
+                mspid=mspid,
+                ca=organisation.ca,
+                tls_ca=organisation.tls_ca,
+                peer_certificate=organisation.files("peer").certificate,
+                peer_private_key=organisation.files("peer").private_key,
+            )
             for mspid, organisation in organisations.items()
         ),
     )

@@ -32,20 +32,35 @@ class RawClient:
     def proposal(
         self, *args: bytes, channel: str | None = None, chaincode: str | None = None, identity: SigningIdentity | None = None
     ) -> Proposal:
-        return build(identity or self.identity, channel or self.network.channel, chaincode or self.network.chaincode, args, {},
-                     nonce=os.urandom(24), time_ns=time.time_ns())
+        return build(
+            identity or self.identity,
+            channel or self.network.channel,
+            chaincode or self.network.chaincode,
+            args,
+            {},
+            nonce=os.urandom(24),
+            time_ns=time.time_ns(),
+        )
 
     async def evaluate(self, proposal: Proposal) -> bytes:
-        response = await self.gateway.Evaluate(gateway_pb2.EvaluateRequest(
-            transaction_id=proposal.tx_id, channel_id=self.network.channel, proposed_transaction=proposal.signed))
+        response = await self.gateway.Evaluate(
+            gateway_pb2.EvaluateRequest(
+                transaction_id=proposal.tx_id, channel_id=self.network.channel, proposed_transaction=proposal.signed
+            )
+        )
         result: bytes = response.result.payload
         return result
 
     async def endorse(self, proposal: Proposal, *, organisations: Sequence[str] = ()) -> bytes:
         """The prepared transaction's payload bytes, not yet signed."""
-        response = await self.gateway.Endorse(gateway_pb2.EndorseRequest(
-            transaction_id=proposal.tx_id, channel_id=self.network.channel, proposed_transaction=proposal.signed,
-            endorsing_organizations=organisations))
+        response = await self.gateway.Endorse(
+            gateway_pb2.EndorseRequest(
+                transaction_id=proposal.tx_id,
+                channel_id=self.network.channel,
+                proposed_transaction=proposal.signed,
+                endorsing_organizations=organisations,
+            )
+        )
         payload: bytes = response.prepared_transaction.payload
         return payload
 
@@ -53,13 +68,15 @@ class RawClient:
         return common_pb2.Envelope(payload=payload, signature=self.identity.sign(payload))
 
     async def send(self, tx_id: str, envelope: Any) -> None:
-        await self.gateway.Submit(gateway_pb2.SubmitRequest(
-            transaction_id=tx_id, channel_id=self.network.channel, prepared_transaction=envelope))
+        await self.gateway.Submit(
+            gateway_pb2.SubmitRequest(transaction_id=tx_id, channel_id=self.network.channel, prepared_transaction=envelope)
+        )
 
     async def status(self, tx_id: str, *, timeout_s: float = 20) -> tuple[int, int]:
         """Validation code and block number."""
         request = gateway_pb2.CommitStatusRequest(
-            transaction_id=tx_id, channel_id=self.network.channel, identity=self.identity.serialized).SerializeToString()
+            transaction_id=tx_id, channel_id=self.network.channel, identity=self.identity.serialized
+        ).SerializeToString()
         signed = gateway_pb2.SignedCommitStatusRequest(request=request, signature=self.identity.sign(request))
         response = await self.gateway.CommitStatus(signed, timeout=timeout_s)
         return response.result, response.block_number
@@ -77,8 +94,10 @@ class RawClient:
         payload = common_pb2.Payload(
             header=common_pb2.Header(
                 channel_header=header.SerializeToString(),
-                signature_header=common_pb2.SignatureHeader(creator=self.identity.serialized).SerializeToString()),
-            data=ab_pb2.SeekInfo(start=start, stop=stop, behavior=behavior).SerializeToString())
+                signature_header=common_pb2.SignatureHeader(creator=self.identity.serialized).SerializeToString(),
+            ),
+            data=ab_pb2.SeekInfo(start=start, stop=stop, behavior=behavior).SerializeToString(),
+        )
         return self.envelope(payload.SerializeToString())
 
 

@@ -38,16 +38,26 @@ class Recording:
 
     def add(self, mspid: str, function: str, argument: Any, endorsed: Endorsed) -> None:
         simulation = endorsed.simulation
-        self._pending.append(self.chain.transaction(
-            function.encode(), *as_args(argument), creator=self._members[mspid], endorsers=self._peers,
-            writes=sorted(simulation.writes.items()), event=simulation.event))
+        self._pending.append(
+            self.chain.transaction(
+                function.encode(),
+                *as_args(argument),
+                creator=self._members[mspid],
+                endorsers=self._peers,
+                writes=sorted(simulation.writes.items()),
+                event=simulation.event,
+            )
+        )
         if len(self._pending) == _BLOCK:
             self.cut()
 
     def forge(self, mspid: str, function: str, writes: dict[str, bytes | None], event: tuple[str, bytes] | None = None) -> None:
         """A transaction that a majority of organisations endorsed although the rules do not give it."""
-        self._pending.append(self.chain.transaction(
-            function.encode(), creator=self._members[mspid], endorsers=self._peers, writes=sorted(writes.items()), event=event))
+        self._pending.append(
+            self.chain.transaction(
+                function.encode(), creator=self._members[mspid], endorsers=self._peers, writes=sorted(writes.items()), event=event
+            )
+        )
 
     def cut(self) -> None:
         if self._pending:
