@@ -50,8 +50,11 @@ def validate(model: type[Model], data: dict[str, Any], path: Path) -> Model:
 
 
 def first_problem(error: ValidationError) -> str:
-    """The first validation error as a sentence; how many more there are stands at its end."""
-    problems = error.errors(include_url=False, include_context=False)
+    """The first validation error as a sentence; how many more there are stands at its end.
+
+    An unknown key comes before others: where a key is misspelt, it is the reason why another one is missing.
+    """
+    problems = sorted(error.errors(include_url=False, include_context=False), key=lambda problem: problem["type"] != "extra_forbidden")
     sentence = _sentence(problems[0])
     return sentence if len(problems) == 1 else f"{sentence} (and {len(problems) - 1} more)"
 

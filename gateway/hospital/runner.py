@@ -43,6 +43,8 @@ class TaskRunner:
         self._step: asyncio.Task[None] | None = None
         self._rounds: Rounds | None = None
         self._failed = False
+        self._over = False
+        """All is done that this hospital owes the task; set when the last step is through, for a step can be cut off."""
 
     def wake(self, *, moved: bool) -> None:
         """The ledger told of something new. `moved`: the task is in another phase, so what is being done now is out of date."""
@@ -54,7 +56,7 @@ class TaskRunner:
 
     async def run(self) -> None:
         """Follow the task to its end."""
-        while self.view is None or not self.view.over:
+        while not self._over:
             try:
                 async with asyncio.timeout(RETRY_SECONDS if self._failed else None):
                     await self._wake.wait()
@@ -62,7 +64,7 @@ class TaskRunner:
                 pass
             self._wake.clear()
             await self._do_step()
-        log.info("task %s is over: %s", self.work.task_id, self.view.phase)
+        log.info("task %s is over", self.work.task_id)
 
     async def _do_step(self) -> None:
         self._step = asyncio.create_task(self._once())
@@ -105,7 +107,9 @@ class TaskRunner:
                 await self._round(view)
             elif view.phase == "finished":
                 await self._evaluate(view)
-        if not view.over:
+        if view.over:
+            self._over = True
+        else:
             await self._advance(view)
 
     async def _decide(self, view: TaskView) -> None:

@@ -1,0 +1,1 @@
+"""The command `consortium`: verbs for hospital IT, researchers and auditors."""

@@ -1,0 +1,113 @@
+"""`consortium audit`: what an auditor asks of the ledger, trusting nobody."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gateway.cli.options import PathType, format_option, task_id_option
+from gateway.cli.output import Result
+from gateway.errors import InputError, VerificationFailed
+
+if TYPE_CHECKING:  # verification loads what other verbs do not need
+    from fabric_protos.common import common_pb2
+
+    from fabric.client.gateway import Gateway
+    from gateway.auditor.verify import AuditReport
+
+ledger_option = click.option("--config", type=PathType(), metavar="FILE", help="Which ledger, and who is asking.")
+blocks_option = click.option("--blocks", type=PathType(), metavar="FILE", help="A file that `audit export` wrote.")
+
+
+@click.group()
+def audit() -> None:
+    """Verify the ledger, export it, and read a task's story."""
+
+
+@audit.command()
+@ledger_option
+@blocks_option
+@format_option
+def verify(config: Path | None, blocks: Path | None) -> Result:
+    """Check every block, signature and validation, and recompute trust, balances and budgets."""
+    from gateway.auditor.verify import verify_file, verify_ledger
+    from gateway.cli.connected import with_client
+
+    if _from_file(config, blocks):
+        report = verify_file(_given(blocks))
+    else:
+        report = with_client(_given(config), lambda client, _: verify_ledger(client))
+    if not report.verified:
+        raise VerificationFailed(_finding(report))
+    return Result(asdict(report), _lines(report))
+
+
+@audit.command()
+@click.option("--config", type=PathType(), required=True, metavar="FILE", help="Which ledger, and who is asking.")
+@click.option("--out", type=PathType(), required=True, metavar="FILE", help="Where the blocks go.")
+@format_option
+def export(config: Path, out: Path) -> Result:
+    """Write every block of the ledger into a file that `audit verify --blocks` checks."""
+    from gateway.auditor.export import export_ledger
+    from gateway.cli.connected import with_client
+
+    exported = with_client(config, lambda client, _: export_ledger(client, out))
+    return Result(
+        {"blocks": str(out), "height": exported.height, "last_hash": exported.last_hash.hex(), "bytes": exported.size},
+        [f"{exported.height} blocks are in {out}", f"keep the last block's hash apart from it: {exported.last_hash.hex()}"],
+    )
+
+
+@audit.command(name="trail")
+@ledger_option
+@blocks_option
+@task_id_option
+@format_option
+def task_trail(config: Path | None, blocks: Path | None, task_id: str) -> Result:
+    """Tell a task's story in order, with who signed what; the blocks are verified on the way."""
+    from gateway.auditor.export import read_blocks
+    from gateway.auditor.trail import trail
+    from gateway.cli.connected import with_client
+
+    if _from_file(config, blocks):
+        entries = trail(read_blocks(_given(blocks)), task_id)
+    else:
+        entries = trail(with_client(_given(config), lambda client, _: _all_blocks(client)), task_id)
+    if not entries:
+        raise InputError(f"the ledger holds nothing about a task {task_id}; `consortium task list` names the tasks")
+    return Result([entry.as_json() for entry in entries], [entry.line for entry in entries])
+
+
+def _from_file(config: Path | None, blocks: Path | None) -> bool:
+    if (config is None) == (blocks is None):
+        raise click.UsageError("give either --config, to ask the ledger, or --blocks, to read an exported file")
+    return blocks is not None
+
+
+def _given(path: Path | None) -> Path:
+    assert path is not None  # _from_file has seen that the one of both that is used was given
+    return path
+
+
+async def _all_blocks(client: "Gateway") -> "list[common_pb2.Block]":
+    height = await client.height()
+    return [block async for block in client.blocks(start=0, stop=height - 1)]
+
+
+def _finding(report: "AuditReport") -> str:
+    if report.first_bad_block is not None:
+        return f"block {report.first_bad_block} is bad ({report.step}): {report.reason}"
+    more = f" (and {len(report.problems) - 1} more findings)" if len(report.problems) > 1 else ""
+    return f"the blocks are sound, but what the ledger says does not follow from them: {report.problems[0]}{more}"
+
+
+def _lines(report: "AuditReport") -> list[str]:
+    return [
+        f"verified: {report.height} blocks of channel {report.channel}",
+        f"transactions: {report.transactions}, of which {report.invalid} are recorded as invalid and had no effect",
+        f"first block {report.genesis_hash}",
+        f"last block  {report.last_hash}",
+        f"organisations: {', '.join(report.organisations)}",
+        "trust, balances and budgets, computed again from the transactions, are what the ledger says",
+    ]

@@ -1,0 +1,143 @@
+"""Gather a task's outcome: what the ledger holds about it, and what the hospitals release."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fabric.blocks import header_hash
+from fabric.channel import ChannelConfig
+from fabric.client.errors import ContractRefused
+from fabric.client.gateway import Gateway
+from fabric.ledger import Ledger
+from fabric.ledger_views import OrganisationView, RoundView, SettlementView, TaskView
+from gateway.connect import Access
+from gateway.errors import TaskIncomplete
+from gateway.researcher.evaluations import fetch_document, fetch_evaluations
+from gateway.researcher.outcome import Evaluation, HospitalOutcome, LedgerOutcome, Outcome, RoundOutcome, TaskFacts
+from gateway.researcher.progress import training_spends
+from gateway.task_file import TaskFile, parse
+from privacy.accounting import SpendEvent, epsilon_at_orders
+
+# What a hospital's own clock says; hospitals work at the same time, so the slowest one counts.
+ACTIVITIES = ("training", "encryption", "aggregation", "ledger")
+
+
+@dataclass(frozen=True)
+class History:
+    """A task's settled rounds on the ledger, in order."""
+
+    rounds: tuple[RoundView, ...]
+    settlements: tuple[SettlementView, ...]
+
+    @property
+    def model_digest(self) -> str | None:
+        """Digest of the newest accepted model; None if no round was accepted."""
+        accepted = [each.candidate.digest for each in self.settlements if each.accepted and each.candidate is not None]
+        return accepted[-1] if accepted else None
+
+
+async def read_history(ledger: Ledger, view: TaskView) -> History:
+    """Read every settled round; one in which the task was given up has no settlement and is left out."""
+    rounds, settlements = [], []
+    for number in range(1, view.round + 1):
+        try:
+            settlements.append(await ledger.settlement(view.terms.task_id, number))
+        except ContractRefused:
+            break
+        rounds.append(await ledger.round(view.terms.task_id, number))
+    return History(tuple(rounds), tuple(settlements))
+
+
+async def model_digest(ledger: Ledger, view: TaskView) -> str:
+    """Digest of the task's newest model on the ledger; raise TaskIncomplete if there is none yet."""
+    found = (await read_history(ledger, view)).model_digest
+    if found is None:
+        raise TaskIncomplete(f"task {view.terms.task_id} has no accepted model ({standing(view)})")
+    return found
+
+
+async def gather(access: Access, task_id: str) -> Outcome:
+    """The outcome of a task, its ledger not yet verified. Raises TaskIncomplete if no round was settled."""
+    view = await access.ledger.task(task_id)
+    history = await read_history(access.ledger, view)
+    if not history.settlements:
+        raise TaskIncomplete(f"task {task_id} has no settled round ({standing(view)})")
+    task = parse(await fetch_document(access, view), source=f"the document of task {task_id}")
+    evaluations, notes = await fetch_evaluations(access, view)
+    organisations = {organisation.mspid: organisation for organisation in await access.ledger.organisations()}
+    return Outcome(
+        task=_facts(view, task),
+        hospitals=tuple(
+            _hospital(view, organisations[mspid], history, evaluations.get(mspid), notes.get(mspid, "")) for mspid in view.participants
+        ),
+        rounds=tuple(_round(settlement) for settlement in history.settlements),
+        ledger=await _unverified(access.client),
+        ciphertext_bytes=max((reveal.size for each in history.rounds for reveal in each.reveals), default=0),
+        seconds=_slowest(list(evaluations.values())),
+    )
+
+
+def standing(view: TaskView) -> str:
+    """A task's phase, with the reason where it has one."""
+    return f"{view.phase}: {view.reason}" if view.reason else view.phase
+
+
+async def _unverified(client: Gateway) -> LedgerOutcome:
+    first, height = await anext(aiter(client.blocks(start=0, stop=0))), await client.height()
+    newest = await anext(aiter(client.blocks(start=height - 1, stop=height - 1)))
+    kind = "embedded" if ChannelConfig.parse(first.data.data[0]).consensus == "solo" else "fabric"
+    return LedgerOutcome(kind=kind, height=height, last_hash=header_hash(newest.header).hex(), verified=None)
+
+
+def _facts(view: TaskView, task: TaskFile) -> TaskFacts:
+    terms = view.terms
+    layers = "-".join(str(width) for width in task.model.hidden)
+    return TaskFacts(
+        task_id=terms.task_id,
+        title=terms.title,
+        purpose=terms.purpose,
+        permit=terms.permit,
+        digest=terms.digest,
+        status=standing(view),
+        model=f"{task.model.kind.replace('_', ' ')} {layers}".strip(),
+        parameters=terms.parameters,
+        mode=task.privacy.mode,
+        clip=task.privacy.clip,
+        epsilon=task.privacy.epsilon,
+        delta=task.privacy.delta,
+    )
+
+
+def _hospital(
+    view: TaskView, organisation: OrganisationView, history: History, evaluation: Evaluation | None, note: str
+) -> HospitalOutcome:
+    decision = view.decision(organisation.mspid)
+    delta = 1 / view.terms.delta_inverse
+    spends = _spends(history.rounds, organisation.mspid)
+    return HospitalOutcome(
+        mspid=organisation.mspid,
+        patients=evaluation.patients if evaluation else decision.patients if decision else 0,
+        epsilon=epsilon_at_orders(spends, delta=delta) if spends else 0.0,
+        delta=delta,
+        spends=spends,
+        trust_ppm=organisation.trust_ppm,
+        tokens_micro=organisation.balance_micro + organisation.bond_micro,
+        evaluation=evaluation,
+        note=note,
+    )
+
+
+def _spends(rounds: Sequence[RoundView], mspid: str) -> tuple[SpendEvent, ...]:
+    return tuple(event for each in rounds for debit in each.debits if debit.mspid == mspid for event in training_spends(debit.spends))
+
+
+def _round(settlement: SettlementView) -> RoundOutcome:
+    return RoundOutcome(
+        number=settlement.round,
+        accepted=settlement.accepted,
+        trust_ppm={result.mspid: result.trust.trust_ppm for result in settlement.hospitals},
+        pay_micro={result.mspid: result.pay_micro for result in settlement.hospitals},
+    )
+
+
+def _slowest(evaluations: Sequence[Evaluation]) -> dict[str, float]:
+    return {name: max((each.seconds.get(name, 0.0) for each in evaluations), default=0.0) for name in ACTIVITIES}

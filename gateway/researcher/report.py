@@ -1,0 +1,243 @@
+"""report.html: one file that needs nothing else, made from an outcome."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from html import escape
+from importlib.resources import files
+from itertools import accumulate
+from string import Template
+
+from gateway.researcher.outcome import MICRO, HospitalOutcome, Outcome, mean
+from gateway.researcher.plots import Axis, Series, axis_for, bar_chart, line_chart
+from privacy.accounting import SpendEvent, epsilon_pld
+from privacy.evaluation import Histogram, accuracy, auc, brier, calibration, calibration_error, roc
+
+_RATE = {"false": Axis("false positive rate", 0, 1), "true": Axis("true positive rate", 0, 1)}
+_NONE = "<p>No hospital released what this chart needs.</p>"
+
+
+def render_report(outcome: Outcome) -> str:
+    """The report's HTML. Runs the second accountant, which takes a few seconds."""
+    template = Template(files("gateway.researcher").joinpath("report.html").read_text(encoding="utf-8"))
+    task = outcome.task
+    return template.substitute(
+        title=escape(task.title),
+        task_id=escape(task.task_id),
+        purpose=escape(task.purpose),
+        model=escape(task.model),
+        status=escape(task.status),
+        rounds=len(outcome.rounds),
+        hospitals=len(outcome.hospitals),
+        numbers=_numbers(outcome),
+        roc=_roc([("all hospitals", outcome.pooled)] if outcome.pooled else []),
+        roc_by_hospital=_roc([(mspid, evaluation.federated.histogram) for mspid, evaluation in outcome.evaluated]),
+        calibration=_calibration([("all hospitals", outcome.pooled)] if outcome.pooled else [], bins=10),
+        calibration_by_hospital=_calibration([(mspid, evaluation.federated.histogram) for mspid, evaluation in outcome.evaluated], bins=4),
+        comparison=_comparison(outcome),
+        quality_table=_quality_table(outcome),
+        ceiling=_ceiling(outcome),
+        epsilon=_epsilon(outcome),
+        privacy_table=_privacy_table(outcome),
+        statement=_statement(outcome),
+        trust=_trust(outcome),
+        rewards=_rewards(outcome),
+        trust_table=_trust_table(outcome),
+        ledger=_ledger(outcome),
+        cost_table=_cost_table(outcome),
+    )
+
+
+def _numbers(outcome: Outcome) -> str:
+    federated = auc(outcome.pooled) if outcome.pooled else None
+    facts = [
+        ("AUC, federated", _number(federated)),
+        ("AUC, hospitals alone", _number(mean(list(outcome.local_auc.values())))),
+        ("AUC, all data in one place", _number(outcome.pooled_plain_auc)),
+        ("largest ε spent", _number(max((hospital.epsilon for hospital in outcome.hospitals), default=None), 2)),
+        ("ledger", {True: "verified", False: "NOT VERIFIED", None: "not checked"}[outcome.ledger.verified]),
+    ]
+    return "".join(f"<div>{escape(name)}<b>{escape(value)}</b></div>" for name, value in facts)
+
+
+def _roc(histograms: Sequence[tuple[str, Histogram]]) -> str:
+    lines = []
+    for name, histogram in histograms:
+        points, area = roc(histogram), auc(histogram)
+        if points is not None and area is not None:
+            lines.append(Series(f"{name} (AUC {area:.3f})", points, emphasised=len(histograms) == 1))
+    return line_chart(lines, x=_RATE["false"], y=_RATE["true"], diagonal=True) if lines else _NONE
+
+
+def _calibration(histograms: Sequence[tuple[str, Histogram]], *, bins: int) -> str:
+    """Fewer bins for single hospitals: a handful of patients in a bin would draw noise."""
+    if not histograms:
+        return _NONE
+    lines = [
+        Series(name, [(p.predicted, p.observed) for p in calibration(histogram, bins)], emphasised=len(histograms) == 1, markers=True)
+        for name, histogram in histograms
+    ]
+    return line_chart(lines, x=Axis("predicted probability", 0, 1), y=Axis("observed share", 0, 1), diagonal=True)
+
+
+def _comparison(outcome: Outcome) -> str:
+    local = outcome.local_auc
+    federated = {mspid: evaluation.federated.auc for mspid, evaluation in outcome.evaluated}
+    names = list(federated)
+    shown = [value for value in (*federated.values(), *local.values()) if value is not None]
+    if not shown:
+        return _NONE
+    y = Axis("AUC", max(0.0, round(min(shown) - 0.1, 1)), 1.0)
+    return bar_chart(names, [("federated model", list(federated.values())), ("hospital alone", [local.get(name) for name in names])], y=y)
+
+
+def _quality_table(outcome: Outcome) -> str:
+    local = outcome.local_auc
+    rows = [(mspid, *_quality(evaluation.federated.histogram), _number(local.get(mspid))) for mspid, evaluation in outcome.evaluated]
+    if outcome.pooled:
+        rows.append(("all hospitals", *_quality(outcome.pooled), _number(mean(list(local.values())))))
+    warnings = [(mspid, warning) for mspid, evaluation in outcome.evaluated for warning in evaluation.warnings]
+    remarks = [*((hospital.mspid, hospital.note) for hospital in outcome.hospitals if hospital.note), *warnings]
+    notes = "".join(f"<li>{escape(mspid)}: {escape(remark)}</li>" for mspid, remark in remarks)
+    header = ("hospital", "held-out patients", "AUC", "accuracy", "Brier", "calibration error", "AUC alone")
+    return _table(header, rows) + (f"<ul>{notes}</ul>" if notes else "")
+
+
+def _quality(histogram: Histogram) -> tuple[str, ...]:
+    patients = sum(histogram.positives) + sum(histogram.negatives)
+    return (str(patients), *(_number(measure(histogram)) for measure in (auc, accuracy, brier, calibration_error)))
+
+
+def _ceiling(outcome: Outcome) -> str:
+    if outcome.pooled_plain_auc is None:
+        return ""
+    return (
+        "<p>Ceiling: the same model trained on all patients in one place and without privacy reaches"
+        f" AUC {outcome.pooled_plain_auc:.3f} on the same held-out patients. Only a trial can know this figure: it read the folders of all"
+        " hospitals, which no party of a real deployment can.</p>"
+    )
+
+
+def _epsilon(outcome: Outcome) -> str:
+    spent = [hospital.epsilon for hospital in outcome.hospitals]
+    y = axis_for("ε", [0.0, *spent, outcome.task.epsilon], floor=0.0)
+    allowed = [outcome.task.epsilon] * len(spent)
+    return bar_chart([hospital.mspid for hospital in outcome.hospitals], [("spent", spent), ("allowed by the task", allowed)], y=y)
+
+
+def _privacy_table(outcome: Outcome) -> str:
+    rows = [
+        (each.mspid, str(each.patients), f"{each.epsilon:.3f}", _second_opinion(each), f"{each.delta:g}", _noise(each))
+        for each in outcome.hospitals
+    ]
+    return _table(("hospital", "patients", "ε (ledger)", "ε (second accountant)", "δ", "noise multiplier"), rows)
+
+
+def _second_opinion(hospital: HospitalOutcome) -> str:
+    steps = Counter[SpendEvent]()
+    for spend in hospital.spends:
+        steps[replace(spend, steps=1)] += spend.steps
+    merged = tuple(replace(spend, steps=count) for spend, count in steps.items())
+    return f"{_epsilon_pld(merged, hospital.delta):.3f}"
+
+
+@cache
+def _epsilon_pld(spends: tuple[SpendEvent, ...], delta: float) -> float:
+    """Kept, because it takes seconds and hospitals that train alike spend alike."""
+    return epsilon_pld(spends, delta=delta)
+
+
+def _noise(hospital: HospitalOutcome) -> str:
+    return ", ".join(f"{value:.3f}" for value in sorted({spend.noise_multiplier for spend in hospital.spends})) or "–"
+
+
+def _statement(outcome: Outcome) -> str:
+    task = outcome.task
+    trust_model = (
+        "each hospital adds all of the noise itself, so its update alone has the stated guarantee, whoever sees it"
+        if task.mode == "local"
+        else "each hospital adds a share of the noise, so the guarantee holds for decrypted sums of at least one group and rests on the"
+        " decryption quorum decrypting nothing else"
+    )
+    return (
+        "<p><b>Privacy statement.</b> Unit of privacy: one patient with all records. Neighbouring data sets: one patient added or"
+        f" removed. Each patient's gradient is clipped to L2 norm {task.clip:g} and Gaussian noise is added to the sum (DP-SGD). The"
+        f" task was allowed (ε, δ) = ({task.epsilon:g}, {task.delta:g}) for each hospital's training patients. Trust model: {task.mode};"
+        f" {trust_model}. Accountants: the ledger debits every round before the update leaves the hospital, by a Rényi filter at fixed"
+        " integer orders, valid for adaptive composition; the second accountant recomputes ε from the same debits with privacy loss"
+        " distributions (dp-accounting). Not covered: the held-out scores in this report, which hospitals released as exact counts by"
+        " their own decision, and the number of patients stated in approvals.</p>"
+    )
+
+
+def _trust(outcome: Outcome) -> str:
+    x = _round_axis(outcome)
+    lines = [
+        Series(h.mspid, [(r.number, r.trust_ppm[h.mspid] / MICRO) for r in outcome.rounds if h.mspid in r.trust_ppm])
+        for h in outcome.hospitals
+    ]
+    highest = [trust / MICRO for settled in outcome.rounds for trust in settled.trust_ppm.values()]
+    return line_chart(lines, x=x, y=axis_for("trust", [0.0, *highest], floor=0.0)) if outcome.rounds else _NONE
+
+
+def _rewards(outcome: Outcome) -> str:
+    if not outcome.rounds:
+        return _NONE
+    lines = []
+    for hospital in outcome.hospitals:
+        earned = accumulate(settled.pay_micro.get(hospital.mspid, 0) / MICRO for settled in outcome.rounds)
+        lines.append(Series(hospital.mspid, [(settled.number, total) for settled, total in zip(outcome.rounds, earned, strict=True)]))
+    highest = [line.points[-1][1] for line in lines]
+    return line_chart(lines, x=_round_axis(outcome), y=axis_for("tokens earned", [0.0, *highest], floor=0.0))
+
+
+def _round_axis(outcome: Outcome) -> Axis:
+    return Axis("round", 1, max((settled.number for settled in outcome.rounds), default=1), whole=True)
+
+
+def _trust_table(outcome: Outcome) -> str:
+    rows = [
+        (
+            hospital.mspid,
+            f"{hospital.trust_ppm / MICRO:.3f}",
+            f"{sum(settled.pay_micro.get(hospital.mspid, 0) for settled in outcome.rounds) / MICRO:.3f}",
+            f"{hospital.tokens_micro / MICRO:.3f}",
+        )
+        for hospital in outcome.hospitals
+    ]
+    rejected = [str(settled.number) for settled in outcome.rounds if not settled.accepted]
+    note = f"Rounds whose model the committee rejected: {', '.join(rejected)}." if rejected else "Every round's model was accepted."
+    return _table(("hospital", "trust", "earned in this task", "tokens held"), rows) + f"<p>{note}</p>"
+
+
+def _ledger(outcome: Outcome) -> str:
+    ledger = outcome.ledger
+    verdict = {
+        True: '<b class="good">Verified</b>: header chain, data hashes, every signature, the validation of every transaction, and trust,'
+        " balances and budgets recomputed from the transactions.",
+        False: '<b class="bad">Verification failed.</b>',
+        None: "Not verified for this report; run <code>consortium audit verify</code>.",
+    }[ledger.verified]
+    kind = " It is the embedded ledger, which is for development and trials." if ledger.kind == "embedded" else ""
+    return (
+        f"<p>{verdict}{kind}</p><p>{ledger.height} blocks; last block <code>{escape(ledger.last_hash)}</code>;"
+        f" task document <code>{escape(outcome.task.digest)}</code>.</p>"
+    )
+
+
+def _cost_table(outcome: Outcome) -> str:
+    rows = [(name, f"{seconds:.1f} s") for name, seconds in outcome.seconds.items()]
+    rows.append(("upload per parameter and round", f"{outcome.upload_bytes_per_parameter:.1f} bytes"))
+    rows.append(("parameters", str(outcome.task.parameters)))
+    return _table(("what", "how much"), rows)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
