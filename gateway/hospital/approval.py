@@ -20,7 +20,8 @@ async def consider(work: TaskWork, view: TaskView) -> Decision:
             return Decision("reject", refusal)
         cohort = await work.cohort(view)
     except (TaskFileError, DataError, ViewError, ModelError) as error:
-        return Decision("reject", str(error))
+        # The reason stands on the ledger for all to read: where the hospital keeps its files does not belong there.
+        return Decision("reject", str(error).replace(str(work.context.config.gateway.data), "its data folder"))
     config = work.context.config
     return decide(file, policy=config.policy, budget=config.budget, patients=len(cohort.extracted.labels))
 
