@@ -308,6 +308,7 @@ class RoundView:
     candidate: Candidate | None
     objections: tuple[Objection, ...]
     silent: tuple[str, ...]
+    replacements: int
     decryptions: int
     elapsed: int
     limit: int

@@ -72,6 +72,8 @@ class GatewaySection(Section):
     """Folder of FHIR NDJSON files."""
     state: FilePath
     """Folder for what must survive a restart; written by one gateway process only."""
+    metrics: Advertisement = ""
+    """host:port where Prometheus finds the gateway's counters, over plain HTTP: an address inside the hospital; "" for none."""
     heartbeat_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0
 
 

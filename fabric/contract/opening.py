@@ -81,5 +81,6 @@ def _record(
         candidate=None,
         objections=[],
         silent=[],
+        replacements=0,
         decryptions=0,
     )

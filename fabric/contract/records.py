@@ -213,6 +213,7 @@ class RoundRecord(TypedDict):
     candidate: Candidate | None
     objections: list[Objection]
     silent: list[str]
+    replacements: int
     decryptions: int
 
 

@@ -40,9 +40,10 @@ class _Outcome:
     fined: bool
 
 
-def settle(call: Call, terms: TaskTerms, progress: TaskState, record: RoundRecord, *, failure: str = "") -> dict[str, Any]:
-    """Settle the round. `failure`: why the round, and with it the task, is abandoned; empty where validators have judged."""
-    judged = _judge(call, terms, record, failure)
+def settle(call: Call, terms: TaskTerms, progress: TaskState, record: RoundRecord, *, failure: str = "", lost: str = "") -> dict[str, Any]:
+    """Settle the round. `failure`: why the round, and with it the task, is abandoned; `lost`: why the round came to nothing
+    though the task goes on. Both empty where validators have judged."""
+    judged = _judge(call, terms, record, failure or lost)
     outcomes = {mspid: _outcome(call, record, judged, mspid) for mspid in (*record["participants"], *record["absent"])}
     budget = terms["reward_micro"] // terms["rounds"] if judged.verdict.accepted else 0
     weights = {mspid: incentives.weight(outcome.after) for mspid, outcome in outcomes.items() if outcome.contributed}

@@ -17,6 +17,7 @@ from fabric.contract.settlement import settle
 from fabric.contract.tasks import progress_of, terms_of
 
 NO_AGGREGATOR = "every elected aggregator was silent or its sums were objected to"
+MOST_HOLDERS_TO_REPLACE = 12
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,15 @@ def next_aggregator(call: Call, record: RoundRecord) -> dict[str, Any]:
         return settle(call, terms, progress, record, failure=NO_AGGREGATOR)
     record.update({"turn": record["turn"] + 1, "attempt": record["attempt"] + 1, "sums": []})
     return enter(call, record, "sum", record["revealed"])
+
+
+def replacements_allowed(holders: int) -> int:
+    """How often the quorum of a round may be replaced: once, and never among many key holders.
+
+    Who stays in the quorum gives another share of the same sum with another Lagrange coefficient. The two together cancel part of the
+    flooding noise, and more of it the more holders there are: 2^8.5 of 2^28 for 6 holders, 2^23 for 12, all of it for 16.
+    """
+    return 1 if holders <= MOST_HOLDERS_TO_REPLACE else 0
 
 
 def shared(call: Call, record: RoundRecord) -> list[str]:

@@ -12,7 +12,7 @@ from fabric.contract.phases import enter, present
 from fabric.contract.records import RoundRecord, TaskState, TaskTerms
 from fabric.contract.registry import organisation, roster
 from fabric.contract.settlement import settle
-from fabric.contract.sums import NO_AGGREGATOR, next_aggregator, shared
+from fabric.contract.sums import NO_AGGREGATOR, next_aggregator, replacements_allowed, shared
 from fabric.contract.tasks import OVER, TaskArgument, abandon, progress_of, round_of, terms_of
 
 Result = dict[str, Any]
@@ -140,10 +140,13 @@ def _next_combiner(call: Call, terms: TaskTerms, progress: TaskState, record: Ro
 
 def _replace_quorum(call: Call, terms: TaskTerms, progress: TaskState, record: RoundRecord, sharing: list[str]) -> Result:
     _blame(record, [mspid for mspid in record["quorum"] if mspid not in sharing])
+    if record["replacements"] >= replacements_allowed(len(progress["participants"])):
+        return settle(call, terms, progress, record, lost="a second quorum fell silent; opening the same sums again would wear the key out")
     able = [mspid for mspid in record["revealed"] if mspid not in record["silent"] or mspid in sharing]
     if len(able) < progress["threshold"]:
         return settle(call, terms, progress, record, failure="too few key holders are left to decrypt")
     record["attempt"] += 1
+    record["replacements"] += 1
     record["quorum"] = standing.elect_quorum(
         _weights(record, able), sharing, progress["threshold"], record["reveal_seed"], record["attempt"]
     )

@@ -2,7 +2,7 @@
 
 Each one commits on the ledger to its part of the public key before anyone shows theirs (so nobody can choose a part that
 cancels another's), then shows it and gives every other participant a sealed Shamir share of its secret. A participant's key is
-the sum of the shares it got; t of them open a sum. Roles, messages and what colluders learn: ARCHITECTURE.md.
+the sum of the shares it got; t of them open a sum. Roles, messages and what colluders learn: docs/threshold-ckks.md.
 """
 
 import asyncio

@@ -9,6 +9,7 @@ from fabric.ledger import Ledger
 from gateway.aggregator.blobs import BlobStore
 from gateway.config import GatewayConfig, Misbehaviour
 from gateway.hospital.hub import Hub
+from gateway.hospital.metrics import Metrics
 from gateway.hospital.state import StateStore
 from gateway.rpc import Peers
 
@@ -25,6 +26,7 @@ class GatewayContext:
     blobs: BlobStore
     hub: Hub
     peers: Peers
+    metrics: Metrics
 
     @property
     def mspid(self) -> str:

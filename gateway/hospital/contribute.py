@@ -73,6 +73,7 @@ class Contributor:
                 ciphertext_digest=contribution.ciphertext_digest,
                 size=len(contribution.ciphertext),
             )
+        self.context.metrics.contributions.inc()
 
     async def hand_over(self, view: RoundView) -> None:
         """Give the ciphertext to the aggregator whose turn it is; the same bytes again are no error."""

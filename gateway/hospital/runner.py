@@ -26,6 +26,10 @@ log = logging.getLogger(__name__)
 RETRY_SECONDS = 1.0
 
 
+# Failures that say themselves what is wrong; any other one is a fault of the product and is logged with its trace.
+EXPECTED_FAILURES = (LedgerError, ProductError, ValueError)
+
+
 class TaskRunner:
     """Lives as long as the gateway does or the task runs."""
 
@@ -70,7 +74,8 @@ class TaskRunner:
         self._step = asyncio.create_task(self._once())
         try:
             await self._step
-            self._failed = False
+            if self._failed:
+                self._failed, self.note = False, ""
         except asyncio.CancelledError:
             current = asyncio.current_task()
             if current is not None and current.cancelling():
@@ -80,22 +85,42 @@ class TaskRunner:
             # Mostly a race that another gateway won; the next look at the ledger tells.
             log.info("task %s: %s", self.work.task_id, refusal)
             self._failed = True
-        except (LedgerError, ProductError, ValueError) as error:
-            log.warning("task %s: %s", self.work.task_id, error)
-            self.note = str(error)
-            self._failed = True
+        except EXPECTED_FAILURES as error:
+            self._note_failure(str(error))
         except Exception:
             log.exception("task %s: a step failed unexpectedly", self.work.task_id)
             self._failed = True
         finally:
             self._step = None
 
+    def _note_failure(self, sentence: str) -> None:
+        """Remember why a step failed, and say so once: it is tried again until it succeeds or the task moves on."""
+        if sentence != self.note:
+            log.warning("task %s: %s", self.work.task_id, sentence)
+        self.note = sentence
+        self._failed = True
+        self.context.metrics.failures.inc()
+
     async def _once(self) -> None:
-        """Look where the task stands and do what is owed."""
+        """Look where the task stands, do what is owed, and move the task on where that is due."""
         view = await self.context.ledger.task(self.work.task_id)
         self.view = view
         if view.phase == "rounds" and goes_silent(self.context.misbehaviour, view.round):
             return
+        try:
+            await self._act(view)
+        except EXPECTED_FAILURES:
+            if view.over:
+                raise
+            # What fails is often another gateway's silence, and moving on is then the only way out of it.
+            await self._advance(view)
+            raise
+        if view.over:
+            self._over = True
+        else:
+            await self._advance(view)
+
+    async def _act(self, view: TaskView) -> None:
         if view.phase == "proposed":
             await self._decide(view)
         elif self.context.mspid in view.participants:
@@ -107,13 +132,10 @@ class TaskRunner:
                 await self._round(view)
             elif view.phase == "finished":
                 await self._evaluate(view)
-        if view.over:
-            self._over = True
-        else:
-            await self._advance(view)
 
     async def _decide(self, view: TaskView) -> None:
         if self.context.mspid not in view.hospitals or view.decision(self.context.mspid) is not None:
+            self.note = ""
             return
         decision = await consider(self.work, view)
         self.note = decision.reason if decision.verdict == "ask a person" else ""
@@ -129,7 +151,6 @@ class TaskRunner:
             self.context.state.forget_ceremony(self.work.task_id)
             rounds.forget_before(self.work.task_id, view.round)
         self.round_view = view
-        self.note = ""
         await rounds.act(task, view)
 
     async def _rounds_of(self, task: TaskView) -> Rounds:

@@ -24,6 +24,7 @@ from gateway.errors import ConfigError, PortInUse
 from gateway.hospital.context import GatewayContext
 from gateway.hospital.hub import Hub
 from gateway.hospital.membership import TaskMembership
+from gateway.hospital.metrics import Metrics
 from gateway.hospital.misbehave import goes_silent
 from gateway.hospital.runner import TaskRunner
 from gateway.hospital.service import GatewayService
@@ -54,8 +55,12 @@ class GatewayProcess:
         if task_id not in self._runners:
             runner = TaskRunner(self.context, task_id)
             self._runners[task_id] = runner
-            self._jobs.create_task(runner.run())
+            self._jobs.create_task(self._run(runner))
         return self._runners[task_id]
+
+    async def _run(self, runner: TaskRunner) -> None:
+        with self.context.metrics.tasks.track_inprogress():
+            await runner.run()
 
     def runners(self) -> list[TaskRunner]:
         return list(self._runners.values())
@@ -103,6 +108,7 @@ class GatewayProcess:
                 continue
             try:
                 await self.context.ledger.heartbeat()
+                self.context.metrics.heartbeats.inc()
             except LedgerError as error:
                 log.warning("no heartbeat: %s", error)
             for runner in waiting:
@@ -155,8 +161,9 @@ async def run_gateway(config: GatewayConfig, stop: asyncio.Event) -> None:
         roots = await read_trust_roots(client)
         blobs = BlobStore(config.gateway.state / "exchange")
         peers = Peers(identity, tls, roots)
-        context = GatewayContext(config, identity, client, Ledger(client), state, blobs, Hub(blobs, peers), peers)
-        await _serve(context, tls, roots, stop)
+        context = GatewayContext(config, identity, client, Ledger(client), state, blobs, Hub(blobs, peers), peers, Metrics())
+        with context.metrics.served(config.gateway.metrics):
+            await _serve(context, tls, roots, stop)
         await peers.close()
     except ExceptionGroup as group:
         # One job's failure ended the others; it is the one to tell of.

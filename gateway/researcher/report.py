@@ -167,7 +167,8 @@ def _statement(outcome: Outcome) -> str:
         f" {trust_model}. Accountants: the ledger debits every round before the update leaves the hospital, by a Rényi filter at fixed"
         " integer orders, valid for adaptive composition; the second accountant recomputes ε from the same debits with privacy loss"
         " distributions (dp-accounting). Not covered: the held-out scores in this report, which hospitals released as exact counts by"
-        " their own decision, and the number of patients stated in approvals.</p>"
+        " their own decision, among them those of each hospital's own model, which was trained without noise; the quality of its data and"
+        " the number of patients, stated in approvals.</p>"
     )
 
 

@@ -148,6 +148,26 @@ def test_a_silent_quorum_member_is_replaced_and_old_shares_are_void() -> None:
     assert after["decryptions"] == 4
 
 
+def test_a_second_silent_quorum_costs_the_round_and_not_the_task() -> None:
+    consortium = open_round(6)
+    record = to_phase(consortium, "decrypt")
+    reserves = {mspid for mspid in consortium.hospitals if mspid not in record["quorum"]}
+    settlement = consortium.play_round(Behaviour(silent={"share": {record["quorum"][0]} | reserves}))
+    assert (settlement["accepted"], settlement["task_phase"]) == (False, "rounds")
+    assert "wear the key out" in settlement["reason"]
+    assert consortium.round(1)["replacements"] == 1
+    assert consortium.play_round()["accepted"]
+    assert consortium.tokens() == consortium.minted()
+
+
+def test_among_many_key_holders_no_quorum_is_replaced() -> None:
+    consortium = open_round(16)
+    record = to_phase(consortium, "decrypt")
+    settlement = consortium.play_round(Behaviour(silent={"share": {record["quorum"][0]}}))
+    assert (settlement["accepted"], settlement["task_phase"]) == (False, "rounds")
+    assert consortium.round(1)["attempt"] == 1
+
+
 def test_if_no_quorum_member_gets_the_ciphertexts_the_aggregator_is_to_blame() -> None:
     consortium = open_round(6)
     record = to_phase(consortium, "decrypt")

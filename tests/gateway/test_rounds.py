@@ -1,5 +1,7 @@
 """Whole tasks between real gateways on an embedded ledger: honest, interrupted, cheated on, refused."""
 
+import asyncio
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -179,3 +181,13 @@ async def test_a_label_flipper_loses_trust_and_reward_while_the_model_holds(tmp_
         evaluations = [await together.evaluation(mspid, end.terms.task_id) for mspid in together.mspids]
         aucs = [each["federated"]["auc"] for each in evaluations if each["federated"]["auc"] is not None]
         assert sum(aucs) / len(aucs) > 0.95
+
+
+async def test_monitoring_finds_the_gateway_s_counters(tmp_path: Path) -> None:
+    async with consortium(tmp_path, metrics=True) as together:
+        await together.until_over(await together.submit(task_document(rounds=2)))
+        listen = together.gateways["hospital-01"].config.gateway.metrics
+        with await asyncio.to_thread(urllib.request.urlopen, f"http://{listen}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+    assert "consortium_contributions_total 2.0" in text
+    assert "consortium_failed_steps_total" in text

@@ -32,6 +32,7 @@ from gateway.demo.network import DemoNetwork, create_network
 from gateway.fhir.samples import write_breast_cancer
 from gateway.hospital.serve import run_gateway
 from gateway.researcher.submit import submit_task
+from tests.support.ledger import free_port
 
 ROUNDS_LIMIT_SECONDS = 120
 TASK = """
@@ -226,6 +227,7 @@ async def consortium(
     sample_data: bool = False,
     misbehave: Mapping[int, Misbehaviour] | None = None,
     unreachable: tuple[int, ...] = (),
+    metrics: bool = False,
 ) -> AsyncIterator[TogetherConsortium]:
     """A registered consortium whose gateways run. Hospitals are numbered from 1; `unreachable` ones advertise no address."""
     cheats = misbehave or {}
@@ -239,7 +241,7 @@ async def consortium(
     found = [DemoHospital(data.name, data, cheats.get(number)) for number, data in enumerate(folders, start=1)]
     network = create_network(folder / "network", found)
     for number, mspid in enumerate(network.hospitals, start=1):
-        _adapt(network.gateway(mspid), reachable=number not in unreachable)
+        _adapt(network.gateway(mspid), reachable=number not in unreachable, metrics=metrics)
     ledger = await start(load(network.ledger_config))
     async with access(load_client_config(network.researcher)) as researcher:
         together = TogetherConsortium(network, researcher)
@@ -253,11 +255,12 @@ async def consortium(
             await ledger.stop()
 
 
-def _adapt(config: Path, *, reachable: bool) -> None:
+def _adapt(config: Path, *, reachable: bool, metrics: bool) -> None:
     """Heartbeats so fast that a test does not wait for the silent, and no address told to others where a test wants that."""
     text = config.read_text()
     assert "heartbeat_seconds = 2.0" in text
-    text = text.replace("heartbeat_seconds = 2.0", "heartbeat_seconds = 0.5")
+    monitored = f'\nmetrics = "127.0.0.1:{free_port()}"' if metrics else ""
+    text = text.replace("heartbeat_seconds = 2.0", f"heartbeat_seconds = 0.5{monitored}")
     config.write_text(text if reachable else re.sub(r"advertise = .*", 'advertise = ""', text))
 
 
