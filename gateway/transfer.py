@@ -1,14 +1,16 @@
 """Blobs on the wire: a header, then chunks of at most 1 MiB, checked as they come."""
 
+import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import grpc
 from consortium.v1 import exchange_pb2
 
 from gateway.aggregator.blobs import Name
-from gateway.errors import InputError, VerificationFailed
+from gateway.errors import InputError, Unavailable, VerificationFailed
 from gateway.rpc import CHUNK_BYTES, unavailable
 
 Part = TypeVar("Part", exchange_pb2.UploadRequest, exchange_pb2.FetchResponse)
@@ -51,19 +53,30 @@ async def receive_body(parts: AsyncIterator[Part], header: exchange_pb2.BlobHead
 
 async def upload(stub: Any, name: Name, data: bytes, *, timeout_seconds: float, whom: str) -> None:
     """Send a blob to a hub; raise Unavailable naming `whom` if it is not taken."""
-    try:
+    with _failures_named(whom):
         await stub.Upload(send(exchange_pb2.UploadRequest, name, data), timeout=timeout_seconds)
-    except grpc.aio.AioRpcError as error:
-        raise unavailable(error, whom) from error
 
 
 async def fetch(stub: Any, name: Name, *, limit_bytes: int, timeout_seconds: float, whom: str) -> bytes:
     """Get a blob from a hub, waiting up to `timeout_seconds` for it to be there; raise Unavailable otherwise."""
-    try:
+    with _failures_named(whom):
         parts = aiter(stub.Fetch(exchange_pb2.FetchRequest(name=name.message()), timeout=timeout_seconds))
         header = await receive_header(parts)
         if Name.parse(header.name) != name:
             raise VerificationFailed(f"{whom} sent another blob than the one asked for")
         return await receive_body(parts, header, limit_bytes=limit_bytes)
+
+
+@contextmanager
+def _failures_named(whom: str) -> Iterator[None]:
+    """Turn what a call to `whom` raises into Unavailable."""
+    try:
+        yield
     except grpc.aio.AioRpcError as error:
         raise unavailable(error, whom) from error
+    except asyncio.CancelledError as error:
+        # A server that stops cancels its calls, which reaches the caller as if its own task were cancelled.
+        current = asyncio.current_task()
+        if current is None or current.cancelling():
+            raise
+        raise Unavailable(f"{whom} broke the transfer off; it is stopping") from error

@@ -16,7 +16,7 @@ from fabric.contract.records import Candidate, Objection, RoundRecord, ShareReco
 from fabric.contract.settlement import settle
 from fabric.contract.tasks import progress_of, terms_of
 
-NO_AGGREGATOR = "every elected aggregator was silent or its sums were objected to"
+NO_AGGREGATOR = "every elected aggregator was silent, had too few ciphertexts, or was objected to"
 MOST_HOLDERS_TO_REPLACE = 12
 
 
@@ -29,9 +29,11 @@ class GroupSum:
 
 @dataclass(frozen=True)
 class PostSums:
+    """No sums at all: this aggregator has too few ciphertexts of every group, and hands on to the next."""
+
     task_id: TaskId
     round: Round
-    sums: Annotated[tuple[GroupSum, ...], SomeEntries]
+    sums: Annotated[tuple[GroupSum, ...], AnyEntries]
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class PostCandidate:
 def post_sums(call: Call, argument: PostSums) -> dict[str, Any]:
     record = in_phase(call, argument.task_id, argument.round, "sum")
     require_turn(call, record)
+    if not argument.sums:
+        return next_aggregator(call, record)
     _distinct([entry.group for entry in argument.sums], "sums")
     for entry in argument.sums:
         _check_sum(record, entry)
@@ -116,10 +120,10 @@ def object_sums(call: Call, argument: ObjectSums) -> dict[str, Any]:
 
 
 def next_aggregator(call: Call, record: RoundRecord) -> dict[str, Any]:
-    """Give the sums to the next in the list, all shares void; without one, the round fails and the task with it."""
+    """Give the sums to the next in the list, all shares void; without one, the round is lost and the next one opens."""
     if record["turn"] + 1 >= len(record["aggregators"]):
         terms, progress = terms_of(call.state, record["task_id"]), progress_of(call.state, record["task_id"])
-        return settle(call, terms, progress, record, failure=NO_AGGREGATOR)
+        return settle(call, terms, progress, record, lost=NO_AGGREGATOR)
     record.update({"turn": record["turn"] + 1, "attempt": record["attempt"] + 1, "sums": []})
     return enter(call, record, "sum", record["revealed"])
 

@@ -133,7 +133,7 @@ def _next_combiner(call: Call, terms: TaskTerms, progress: TaskState, record: Ro
     """The sums and shares are good: the next aggregator only has to combine them."""
     _blame(record, [record["aggregators"][record["turn"]]])
     if record["turn"] + 1 >= len(record["aggregators"]):
-        return settle(call, terms, progress, record, failure=NO_AGGREGATOR)
+        return settle(call, terms, progress, record, lost=NO_AGGREGATOR)
     record["turn"] += 1
     return enter(call, record, "decrypt", record["revealed"])
 

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import logging
-from collections.abc import Sequence
 
 from fabric.ledger_views import RoundView, Sum
 from gateway.errors import ProductError
@@ -20,12 +19,19 @@ async def post_sums(context: GatewayContext, plan: Plan, view: RoundView, *, lim
     """Add each group's ciphertexts and post the digests.
 
     A member whose ciphertext does not come, or is not one, is left out, and a group that becomes too small with it.
+    Without any group the next aggregator gets its turn.
     """
+    # Half of the time that the others give this aggregator; they bring their ciphertexts as soon as it is its turn.
+    patience_seconds = view.limit * context.config.gateway.heartbeat_seconds / 2
+    groups = await asyncio.gather(
+        *(
+            _members(context, plan, view, group, limit_bytes=limit_bytes, patience_seconds=patience_seconds)
+            for group in range(len(view.groups))
+        )
+    )
     sums = []
-    for group, all_members in enumerate(view.groups):
-        members = await _usable(context, plan, view, view.pinned.get(str(group), all_members), limit_bytes=limit_bytes)
-        if len(members) < SMALLEST_SUM:
-            log.warning("task %s round %d: group %d has too few ciphertexts and is left out", view.task_id, view.round, group)
+    for group, members in enumerate(groups):
+        if not members:
             continue
         total = await add_members(context, plan, view, members, limit_bytes=limit_bytes, stopwatch=stopwatch)
         # Held before the digest is posted: whoever sees it on the ledger can fetch the sum.
@@ -35,17 +41,27 @@ async def post_sums(context: GatewayContext, plan: Plan, view: RoundView, *, lim
         await context.ledger.post_sums(task_id=view.task_id, round_number=view.round, sums=sums)
 
 
-async def _usable(context: GatewayContext, plan: Plan, view: RoundView, members: Sequence[str], *, limit_bytes: int) -> list[str]:
+async def _members(
+    context: GatewayContext, plan: Plan, view: RoundView, group: int, *, limit_bytes: int, patience_seconds: float
+) -> list[str]:
+    """Whose ciphertexts go into the group's sum; nobody's where the group must be left out."""
+    pinned = view.pinned.get(str(group))
+    wanted = pinned or view.groups[group]
     public_key = context.state.public_key(view.task_id)
 
     async def usable(mspid: str) -> bool:
         try:
-            data = await fetch_ciphertext(context, view, mspid, limit_bytes=limit_bytes)
+            data = await fetch_ciphertext(context, view, mspid, limit_bytes=limit_bytes, timeout_seconds=patience_seconds)
             await asyncio.to_thread(ckks.check_ciphertext, public_key, data, count=plan.parameters)
         except (ProductError, ckks.CiphertextError) as error:
             log.warning("task %s round %d: the ciphertext of %s is left out: %s", view.task_id, view.round, mspid, error)
             return False
         return True
 
-    answers = await asyncio.gather(*(usable(mspid) for mspid in members))
-    return [mspid for mspid, good in zip(members, answers, strict=True) if good]
+    answers = await asyncio.gather(*(usable(mspid) for mspid in wanted))
+    members = [mspid for mspid, good in zip(wanted, answers, strict=True) if good]
+    # An aggregator before this one posted the group with all of `pinned`: with fewer, two overlapping sums would stand side by side.
+    if len(members) < SMALLEST_SUM or (pinned and len(members) < len(pinned)):
+        log.warning("task %s round %d: group %d has too few ciphertexts and is left out", view.task_id, view.round, group)
+        return []
+    return members

@@ -17,6 +17,7 @@ from gateway.errors import Unavailable, VerificationFailed
 from gateway.hospital.context import GatewayContext
 from gateway.hospital.contribute import ciphertext_name
 from gateway.hospital.frames import pack, unpack
+from gateway.hospital.hub import TRANSFER_TIMEOUT_SECONDS
 from gateway.hospital.plan import SUM_GRID, Plan
 from gateway.hospital.timing import Stopwatch
 from privacy import ckks, threshold
@@ -152,9 +153,12 @@ async def add_members(
         return await asyncio.to_thread(ckks.add, public_key, ciphertexts, count=plan.parameters)
 
 
-async def fetch_ciphertext(context: GatewayContext, view: RoundView, mspid: str, *, limit_bytes: int) -> bytes:
+async def fetch_ciphertext(
+    context: GatewayContext, view: RoundView, mspid: str, *, limit_bytes: int, timeout_seconds: float = TRANSFER_TIMEOUT_SECONDS
+) -> bytes:
     """A hospital's ciphertext from the hub; raise VerificationFailed unless it is the one it revealed."""
-    data = await context.hub.pull(view.aggregator, view.endpoints, ciphertext_name(view, mspid), limit_bytes=limit_bytes)
+    name = ciphertext_name(view, mspid)
+    data = await context.hub.pull(view.aggregator, view.endpoints, name, limit_bytes=limit_bytes, timeout_seconds=timeout_seconds)
     revealed = next((reveal.ciphertext_digest for reveal in view.reveals if reveal.mspid == mspid), None)
     if _digest(data) != revealed:
         raise VerificationFailed(f"the ciphertext that came for {mspid} is not the one it revealed")

@@ -160,6 +160,8 @@ class TaskRunner:
 
     async def _advance(self, view: TaskView) -> None:
         """Move the task on where that is due. The acting aggregator does; everybody does once the task has been quiet."""
+        if view.phase != "proposed" and self.context.mspid not in view.participants:
+            return
         quiet = time.monotonic() - self.quiet_since > self.context.config.gateway.heartbeat_seconds
         if not quiet and not self._on_duty(view):
             return

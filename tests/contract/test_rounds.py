@@ -236,9 +236,19 @@ def test_sums_are_checked() -> None:
         post(aggregator, (0, [zero[0], zero[0], zero[1]]))
     with refused("BAD_ARGUMENT"):
         post(aggregator, (0, zero), (0, zero))
-    with refused("BAD_ARGUMENT"):
-        post(aggregator)
     post(aggregator, (0, zero))  # the other group is left out
+
+
+def test_an_aggregator_without_ciphertexts_hands_on_to_the_next_and_is_not_blamed() -> None:
+    consortium = open_round(6)
+    record = to_phase(consortium, "sum")
+    first, second = record["aggregators"][:2]
+    consortium.by(first, "post_sums", task_id=TASK, round=1, sums=[])
+    after = consortium.round()
+    assert (after["phase"], after["turn"], after["silent"]) == ("sum", 1, [])
+    settlement = consortium.play_round()
+    assert settlement["candidate"]["aggregator"] == second
+    assert not any(entry["deposit_micro"] for entry in settlement["hospitals"])
 
 
 def test_a_ciphertext_held_back_counts_as_absence_and_its_group_goes_on_without_it() -> None:
@@ -250,11 +260,13 @@ def test_a_ciphertext_held_back_counts_as_absence_and_its_group_goes_on_without_
     assert settlement["accepted"]
 
 
-def test_all_aggregators_silent_abandon_the_task_with_a_refund() -> None:
+def test_all_aggregators_silent_lose_the_round_and_the_next_one_opens() -> None:
     consortium = open_round(3)
     settlement = consortium.play_round(Behaviour(silent={"sum": set(consortium.hospitals)}))
-    assert (settlement["task_phase"], settlement["refund_micro"]) == ("abandoned", 100_000_000)
-    assert consortium.view("organisation", mspid="LabMSP")["balance_micro"] == 1_000_000_000
+    assert (settlement["accepted"], settlement["task_phase"], settlement["refund_micro"]) == (False, "rounds", 0)
+    assert settlement["reason"].startswith("every elected aggregator was silent")
+    end = consortium.play_round()
+    assert (end["accepted"], end["task_phase"], end["refund_micro"]) == (True, "finished", 50_000_000)
     assert consortium.tokens() == consortium.minted()
 
 

@@ -215,3 +215,11 @@ async def test_the_store_checks_digests_and_forgets_old_rounds(tmp_path: Path) -
     store.forget(TASK, before_round=2)
     assert store.read(CIPHERTEXT) is None
     assert store.read(later) == b"two"
+
+
+async def test_a_hub_that_stops_is_unavailable_and_cancels_nobody(organisations: dict[str, Organisation], tmp_path: Path) -> None:
+    async with running(organisations, tmp_path) as exchange:
+        waiting = asyncio.create_task(get(exchange, "BetaMSP", CIPHERTEXT))
+        await asyncio.sleep(0.3)  # until the call waits in the hub
+    with pytest.raises(Unavailable):
+        await waiting

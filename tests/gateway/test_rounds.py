@@ -43,6 +43,21 @@ async def test_a_gateway_killed_in_mid_round_is_done_without(tmp_path: Path) -> 
         assert contributed == {"hospital-01", "hospital-02", "hospital-03"}
 
 
+@pytest.mark.parametrize("phase", ["keys_share", "sum", "decrypt", "score_commit"])
+async def test_when_the_hub_dies_another_gateway_takes_its_place(tmp_path: Path, phase: str) -> None:
+    async with consortium(tmp_path, hospitals=4) as together:
+        task_id = await together.submit(task_document(rounds=2, heartbeat_limit=8))
+        view = await together.until(task_id, phase=phase)
+        hub = view.aggregators[0] if phase == "keys_share" else (await together.researcher.ledger.round(task_id, 1)).aggregator
+        await together.kill(hub)
+        end = await together.until_over(task_id)
+        assert (end.phase, end.round) == ("finished", 2), end.reason
+        last = (await together.settlements(end))[-1]
+        assert last.accepted
+        assert {entry.mspid for entry in last.hospitals if entry.contributed} == set(together.mspids) - {hub}
+        assert (await verify_ledger(together.researcher.client)).verified
+
+
 async def test_a_gateway_that_comes_back_takes_part_again(tmp_path: Path) -> None:
     async with consortium(tmp_path, hospitals=4) as together:
         task_id = await together.submit(task_document(rounds=8))
@@ -61,7 +76,8 @@ async def test_a_gateway_that_comes_back_takes_part_again(tmp_path: Path) -> Non
 @pytest.mark.parametrize("phase", ["keys_commit", "keys_share", "reveal", "sum", "decrypt", "score_commit", "score_reveal"])
 async def test_a_gateway_restarted_at_any_phase_contributes_once(tmp_path: Path, phase: str) -> None:
     async with consortium(tmp_path) as together:
-        task_id = await together.submit(task_document(rounds=2))
+        # Time enough to come back: with three hospitals nobody can be done without.
+        task_id = await together.submit(task_document(rounds=2, heartbeat_limit=40))
         await together.until(task_id, phase=phase)
         await together.kill("hospital-01")
         await together.start("hospital-01")

@@ -11,6 +11,7 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,12 @@ from gateway.connect import Access, access, open_ledger
 from gateway.demo.hospitals import RESEARCH, DemoHospital
 from gateway.demo.network import DemoNetwork, create_network
 from gateway.fhir.samples import write_breast_cancer
-from gateway.hospital.serve import run_gateway
+from gateway.hospital import serve
 from gateway.researcher.submit import submit_task
+from privacy import ckks, training
 from tests.support.ledger import free_port
+
+serve.STOP_SECONDS = 0.0  # a test that stops a gateway does not wait for the calls it serves
 
 ROUNDS_LIMIT_SECONDS = 120
 TASK = """
@@ -43,7 +47,7 @@ reward_tokens = 60
 minimum_hospitals = {minimum_hospitals}
 group_size = 3
 rounds = {rounds}
-heartbeat_limit = 2
+heartbeat_limit = {heartbeat_limit}
 
 [[views]]
 name = "patient"
@@ -100,9 +104,10 @@ outside = "clamp"
 """
 
 
-def task_document(*, rounds: int = 2, minimum_hospitals: int = 3, epsilon: float = 8, features: int = 2) -> bytes:
+def task_document(*, rounds: int = 2, minimum_hospitals: int = 3, epsilon: float = 8, features: int = 2, heartbeat_limit: int = 2) -> bytes:
     described = "".join(FEATURE.format(number=number) for number in range(features))
-    return TASK.format(rounds=rounds, minimum_hospitals=minimum_hospitals, epsilon=epsilon, features=described).encode()
+    settings = {"rounds": rounds, "minimum_hospitals": minimum_hospitals, "epsilon": epsilon, "heartbeat_limit": heartbeat_limit}
+    return TASK.format(features=described, **settings).encode()
 
 
 def write_patients(folder: Path, *, patients: int, features: int, seed: int) -> Path:
@@ -159,7 +164,7 @@ class TogetherConsortium:
         """Start a gateway and wait until it serves."""
         config = load_gateway_config(self.network.gateway(mspid))
         stop = asyncio.Event()
-        job = asyncio.create_task(run_gateway(config, stop))
+        job = asyncio.create_task(serve.run_gateway(config, stop))
         self.gateways[mspid] = RunningGateway(config, stop, job)
         health = health_pb2_grpc.HealthStub(self.researcher.peers.channel(mspid, config.gateway.listen))
         while True:
@@ -242,6 +247,7 @@ async def consortium(
     network = create_network(folder / "network", found)
     for number, mspid in enumerate(network.hospitals, start=1):
         _adapt(network.gateway(mspid), reachable=number not in unreachable, metrics=metrics)
+    await asyncio.to_thread(_warm_up)
     ledger = await start(load(network.ledger_config))
     async with access(load_client_config(network.researcher)) as researcher:
         together = TogetherConsortium(network, researcher)
@@ -253,6 +259,13 @@ async def consortium(
             for mspid in tuple(together.gateways):
                 await together.stop(mspid)
             await ledger.stop()
+
+
+@cache
+def _warm_up() -> None:
+    """Import and compile what training needs once, before heartbeats count the time that takes as silence."""
+    ckks.warm_up()
+    training.warm_up()
 
 
 def _adapt(config: Path, *, reachable: bool, metrics: bool) -> None:
