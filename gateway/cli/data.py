@@ -1,52 +1,115 @@
-"""`consortium data`: what a hospital's files are worth to a task. Everything stays in the hospital."""
+"""`consortium data`: what a hospital's files hold, and what they are worth to a task. Everything stays in the hospital."""
 
 import csv
+import json
 import os
-from dataclasses import asdict
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from gateway.cli.options import PathType, format_option
+from gateway.cli.options import PathType, format_option, speaks_json
 from gateway.cli.output import Result, table
 from gateway.errors import InputError
 
 if TYPE_CHECKING:  # reading FHIR loads what other verbs do not need
+    from gateway.fhir.check import CheckReport
+    from gateway.fhir.elements import FhirVersion
     from gateway.fhir.extract import Extracted
-    from gateway.fhir.quality import QualityReport
+    from gateway.fhir.views import CompiledView
 
-data_option = click.option("--data", type=PathType(), required=True, metavar="DIR", help="Folder of FHIR NDJSON files.")
-task_option = click.option("--document", type=PathType(), required=True, metavar="FILE", help="The task file that names what is needed.")
+source_option = click.option("--source", type=PathType(), required=True, metavar="DIR", help="Folder of FHIR files.")
+task_option = click.option("--task", type=PathType(), required=True, metavar="FILE", help="The task file that names what is needed.")
 quarantine_option = click.option("--quarantine", type=PathType(), metavar="FILE", help="Where lines that cannot be used are listed.")
+version_option = click.option(
+    "--fhir-version", type=click.Choice(["R4", "R5"]), default="R4", show_default=True, help="Release of FHIR that the files follow."
+)
 
 
 @click.group()
 def data() -> None:
-    """Check FHIR data against a task, extract it, or write sample data."""
+    """Look at FHIR data, check them for a task, extract them, or write sample data."""
 
 
 @data.command()
-@data_option
-@task_option
-@quarantine_option
+@click.argument("view", type=PathType(), metavar="VIEW.json")
+@source_option
+@version_option
 @format_option
-def check(data: Path, document: Path, quarantine: Path | None) -> Result:
-    """Say what the data hold for a task: patients, labels, missing values, lines set aside."""
-    report = _extract(data, document, quarantine).report
-    found = {**asdict(report), "patients": report.patients, "quality_ppm": report.quality_ppm, "warnings": list(report.warnings())}
-    return Result(found, _lines(report))
+def view(view: Path, source: Path, fhir_version: "FhirVersion") -> Result | None:
+    """Print the rows of a ViewDefinition of SQL-on-FHIR as NDJSON."""
+    from gateway.fhir.view_file import load_view
+    from gateway.fhir.view_rows import view_rows
+    from gateway.fhir.views import compile_views
+
+    views = compile_views([load_view(view)], fhir_version)
+    for note in views.views[0].notes:
+        print(f"consortium: {note}", file=sys.stderr)
+    batches = view_rows(views, source)
+    if speaks_json():
+        rows = [json.loads(row) for batch in batches for row in batch]
+        return Result({"columns": [column.name for column in views.views[0].columns], "rows": rows}, [])
+    try:
+        for batch in batches:
+            sys.stdout.write("".join(f"{row}\n" for row in batch))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Who reads, such as `head`, has seen enough; what is still buffered must not fail at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return None
 
 
 @data.command()
-@data_option
+@task_option
+@format_option
+def explain(task: Path) -> Result:
+    """Show what a task would read: its views, their SQL, and the SQL's digest."""
+    from gateway.fhir.extract import check as check_task
+    from gateway.task_file import load
+
+    views = check_task(load(task))
+    found = [
+        {
+            "name": each.name,
+            "resource": each.resource,
+            "columns": [{"name": column.name, "type": column.type, "collection": column.collection} for column in each.columns],
+            "notes": list(each.notes),
+            "sql": each.sql,
+        }
+        for each in views.views
+    ]
+    lines = [line for each in views.views for line in _explained(each)]
+    return Result({"digest": views.digest, "views": found, "reads": dict(views.structures)}, [*lines, f"digest of the SQL: {views.digest}"])
+
+
+@data.command()
+@source_option
+@click.option("--task", type=PathType(), metavar="FILE", help="A task file, to see what the data are worth to it.")
+@quarantine_option
+@click.option("--html", type=PathType(), metavar="FILE", help="Where the report is written as a page with plots.")
+@version_option
+@format_option
+def check(source: Path, task: Path | None, quarantine: Path | None, html: Path | None, fhir_version: "FhirVersion") -> Result:
+    """Validate every resource and say what is wrong with the data: lines, units, values, references, and what a task would miss."""
+    from gateway.fhir.check import check_folder
+    from gateway.task_file import load
+
+    report = check_folder(source, None if task is None else load(task), quarantine=quarantine, version=fhir_version)
+    if html is not None:
+        _write_page(report, html, title=f"Data of {source.resolve().name}")
+    return Result(report.to_dict(), _lines(report) + ([f"report: {html}"] if html is not None else []))
+
+
+@data.command()
+@source_option
 @task_option
 @quarantine_option
 @click.option("--out", type=PathType(), required=True, metavar="FILE", help="CSV file of features and label, readable by its owner only.")
 @format_option
-def extract(data: Path, document: Path, quarantine: Path | None, out: Path) -> Result:
+def extract(source: Path, task: Path, quarantine: Path | None, out: Path) -> Result:
     """Write the matrix that a task would train on, without patients' identifiers. For the hospital's own eyes."""
-    extracted = _extract(data, document, quarantine)
+    extracted = _extract(source, task, quarantine)
     try:
         # Opened with its final mode: patients' values must never be readable by others, not even for a moment.
         with os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", newline="", encoding="utf-8") as file:
@@ -74,20 +137,47 @@ def sample(out: Path, hospitals: int) -> Result:
     return Result({"folders": [str(folder) for folder in folders]}, [f"{len(folders)} hospitals' patients are in {out}"])
 
 
-def _extract(folder: Path, document: Path, quarantine: Path | None) -> "Extracted":
+def _extract(folder: Path, task: Path, quarantine: Path | None) -> "Extracted":
     from gateway.fhir.extract import extract
     from gateway.task_file import load
 
-    return extract(load(document), folder, quarantine=quarantine)
+    return extract(load(task), folder, quarantine=quarantine)
 
 
-def _lines(report: "QualityReport") -> list[str]:
-    rows = [(feature.name, feature.missing, feature.outside) for feature in report.features]
+def _explained(view: "CompiledView") -> list[str]:
+    columns = [(column.name, f"{column.type}{' collection' if column.collection else ''}") for column in view.columns]
+    return [f"view {view.name}, of {view.resource}", *view.notes, "", *table(("column", "type"), columns), "", view.sql, ""]
+
+
+def _write_page(report: "CheckReport", path: Path, *, title: str) -> None:
+    from gateway.fhir.check_page import render_check
+
+    page = render_check(report, title=title)
+    try:
+        # Exact counts of a hospital's patients: readable by its owner only, as what `extract` writes.
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            file.write(page)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}; make its folder writable") from error
+
+
+def _lines(report: "CheckReport") -> list[str]:
+    lines, task = report.profile.lines, report.task
+    dropped = sum(lines.dropped.values())
+    found = [
+        f"{lines.read} lines in {report.profile.files} files: {lines.kept} kept, {dropped} dropped",
+        ", ".join(f"{count} {resource}" for resource, count in report.profile.resources.items()),
+        f"content {report.profile.content}",
+        *(f"look at: {finding.sentence}" for finding in report.findings),
+    ]
+    if task is None:
+        return found
+    features = [(feature.name, feature.missing, feature.outside, feature.clamped) for feature in task.features]
     return [
-        f"{report.patients} patients: {report.positive} with the label, {report.negative} without",
-        f"{report.lines.read} lines in {report.files} files, {report.lines.quarantined} set aside",
-        f"quality {report.quality_ppm / 10_000:.1f} %",
-        *(f"look at: {warning}" for warning in report.warnings()),
+        *found,
         "",
-        *table(("feature", "missing", "outside its bounds"), rows),
+        f"for the task: {task.patients} patients, {task.positive} with the label, {task.negative} without",
+        f"quality {task.quality_ppm / 10_000:.1f} %",
+        "",
+        *table(("feature", "missing", "outside its bounds", "clamped"), features),
     ]

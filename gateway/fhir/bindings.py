@@ -1,10 +1,12 @@
-"""Codes that FHIR R4 binds as required, where the generated models do not know all of them (http://hl7.org/fhir/R4/terminologies.html)."""
+"""Codes that FHIR binds as required, where the generated models do not know all of them (http://hl7.org/fhir/R4/terminologies.html)."""
 
 from typing import Any
 
+from gateway.fhir.elements import FhirVersion
+
 _OBSERVATION = ("registered", "preliminary", "final", "amended", "corrected", "cancelled", "entered-in-error", "unknown")
 
-STATUS = {
+_R4_STATUS = {
     "DiagnosticReport": (*_OBSERVATION[:2], "partial", *_OBSERVATION[2:5], "appended", *_OBSERVATION[5:]),
     "Encounter": ("planned", "arrived", "triaged", "in-progress", "onleave", "finished", "cancelled", "entered-in-error", "unknown"),
     "Immunization": ("completed", "entered-in-error", "not-done"),
@@ -14,6 +16,8 @@ STATUS = {
     "Observation": _OBSERVATION,
     "Procedure": ("preparation", "in-progress", "not-done", "on-hold", "stopped", "completed", "entered-in-error", "unknown"),
 }
+
+STATUS: dict[FhirVersion, dict[str, tuple[str, ...]]] = {"R4": _R4_STATUS, "R5": {"Observation": _OBSERVATION}}
 """Resource type → codes of `status`."""
 
 _CONDITION = "http://terminology.hl7.org/CodeSystem/condition-"

@@ -1,16 +1,20 @@
-"""Which elements FHIR R4B resources have: the generated models of fhir.resources, read as a table of types.
+"""Which elements FHIR's resources have: the generated models of fhir.resources, read as a table of types for each release.
 
 Models are imported one resource at a time: all of them together take seconds.
 """
 
+import importlib
 import typing
 import uuid
 from dataclasses import dataclass
 from functools import cache
 from types import UnionType
-from typing import Any
+from typing import Any, Literal
 
-from fhir.resources.R4B import get_fhir_model_class
+FhirVersion = Literal["R4", "R5"]
+
+_PACKAGES: dict[FhirVersion, str] = {"R4": "fhir.resources.R4B", "R5": "fhir.resources"}
+"""R4B is R4 but for a few resources about medicines and evidence; R4 itself has no generated models."""
 
 PRIMITIVES = {
     "boolean": "BOOLEAN",
@@ -57,29 +61,29 @@ class ElementType:
 
 
 @cache
-def model(type_name: str) -> Any:
-    """The generated model of a resource or complex type; raise KeyError if FHIR R4B has none of this name."""
+def model(type_name: str, version: FhirVersion) -> Any:
+    """The generated model of a resource or complex type; raise KeyError if this release of FHIR has none of this name."""
     try:
-        return get_fhir_model_class(type_name)
+        return importlib.import_module(_PACKAGES[version]).get_fhir_model_class(type_name)
     except (ValueError, AttributeError) as error:
         raise KeyError(type_name) from error
 
 
 @cache
-def elements(type_name: str) -> dict[str, ElementType]:
+def elements(type_name: str, version: FhirVersion) -> dict[str, ElementType]:
     """Element name → type; an element that is a choice of types stands as `valueQuantity`, `valueString`, …"""
     return {
         field.alias or name: _element(field)
-        for name, field in model(type_name).model_fields.items()
+        for name, field in model(type_name, version).model_fields.items()
         if not name.endswith("__ext") and name not in ("resource_type", "fhir_comments", "contained")
     }
 
 
 @cache
-def choices(type_name: str) -> dict[str, tuple[str, ...]]:
+def choices(type_name: str, version: FhirVersion) -> dict[str, tuple[str, ...]]:
     """Name of a choice such as `value` → the elements that may stand for it."""
     found: dict[str, tuple[str, ...]] = {}
-    for name, field in model(type_name).model_fields.items():
+    for name, field in model(type_name, version).model_fields.items():
         choice = (field.json_schema_extra or {}).get("one_of_many")
         if choice:
             found[choice] = (*found.get(choice, ()), field.alias or name)

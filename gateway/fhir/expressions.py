@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from gateway.fhir import fhirpath
-from gateway.fhir.elements import PRIMITIVES, choices, elements, model
+from gateway.fhir.boundaries import BOUNDED, boundary
+from gateway.fhir.elements import PRIMITIVES, FhirVersion, choices, elements, model
 from gateway.fhir.errors import ViewError
 from gateway.fhir.fhirpath import Binary, Call, Expression, Index, Literal, Member, This, Variable
-from gateway.fhir.structure import Node
+from gateway.fhir.structure import Node, structure
 
 NUMBERS = frozenset({"integer", "positiveInt", "unsignedInt", "decimal"})
 MOMENTS = frozenset({"date", "dateTime", "instant"})
@@ -31,7 +32,7 @@ class Value:
     """A FHIR type; for a choice of types that no ofType() has narrowed, the choice's name such as `value[x]`."""
     many: bool
     node: Node | None = None
-    """Where its elements are noted; only for complex types."""
+    """Where it is noted what of it is read; None for what is computed."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Context:
     """Whether `this` is the resource itself."""
     row_index: str
     constants: Mapping[str, Value]
+    version: FhirVersion
 
 
 def quote(text: str) -> str:
@@ -112,9 +114,11 @@ def as_list(value: Value) -> str:
 
 
 class _Path:
-    def __init__(self, context: Context, fresh: Callable[[str], str]) -> None:
+    def __init__(self, context: Context, fresh: Callable[[str], str], *, as_written: bool = False) -> None:
         self._context = context
         self._fresh = fresh
+        self._as_written = as_written
+        """Whether decimals whose digits are kept stay text."""
 
     def value(self, expression: Expression) -> Value:
         match expression:
@@ -145,27 +149,41 @@ class _Path:
             raise _RefusedError(f"{base.type} is a choice of types; narrow it with ofType(), such as ofType(Quantity)")
         if base.type in PRIMITIVES:
             raise _RefusedError(f"{base.type} has no element {name!r}")
-        for choice, spelled in choices(base.type).items():
+        for choice, spelled in self._choices(base.type).items():
             if name == choice:
                 return replace(base, type=f"{choice}[x]")
             if name in spelled:
                 raise _RefusedError(f"{name} is spelled {choice}.ofType({name.removeprefix(choice)}) in FHIRPath")
-        if name not in elements(base.type):
+        if name not in elements(base.type, self._context.version):
             raise _RefusedError(f"{base.type} has no element {name!r}")
         return self._element(base, name)
 
+    def _choices(self, type_name: str) -> dict[str, tuple[str, ...]]:
+        return choices(type_name, self._context.version)
+
     def _element(self, base: Value, name: str) -> Value:
-        element = elements(base.type)[name]
+        element = elements(base.type, self._context.version)[name]
         node = base.node.child(name, element.type, many=element.many) if base.node else None
-        field = identifier(name)
         if not base.many:
-            sql = f"{base.sql}.{field}"
+            sql = self._field(base, base.sql, name)
             return Value(_compact(sql, self._fresh("e")) if element.many else sql, element.type, element.many, node)
         item = self._fresh("e")
-        sql = _compact(f"list_transform({base.sql}, lambda {item}: {item}.{field})", self._fresh("e"))
+        sql = _compact(f"list_transform({base.sql}, lambda {item}: {self._field(base, item, name)})", self._fresh("e"))
         if element.many:
             sql = _compact(f"flatten({sql})", self._fresh("e"))
         return Value(sql, element.type, True, node)
+
+    def _field(self, base: Value, owner: str, name: str) -> str:
+        """SQL of an element of `owner`, which is one item of `base`."""
+        field = f"{owner}.{identifier(name)}"
+        if base.node is None:
+            return field
+        if name in base.node.whole:
+            field = f"json_transform({field}, {quote(structure(base.node.child_shape(name)))})"
+        node, many = base.node.children[name]
+        if not node.as_written or self._as_written:
+            return field
+        return f"CAST({field} AS DOUBLE{'[]' if many else ''})"
 
     def _index(self, base: Value, position: Value) -> Value:
         if position.many or group(position.type) != "number" or position.type == "decimal":
@@ -272,7 +290,7 @@ class _Path:
             raise _RefusedError(f"ofType({wanted}) on {base.type}: an element of one type needs no ofType()")
         parent = base.node.type if base.node else ""
         name = base.type.removesuffix("[x]") + wanted[0].upper() + wanted[1:]
-        if name not in choices(parent)[base.type.removesuffix("[x]")]:
+        if name not in self._choices(parent)[base.type.removesuffix("[x]")]:
             raise _RefusedError(f"{base.type} of {parent} is never a {wanted}")
         return self._element(replace(base, type=parent), name)
 
@@ -284,6 +302,19 @@ class _Path:
                 raise _RefusedError("extension() takes the extension's URL as a string")
         condition = Binary("=", Member(This(), "url"), call.arguments[0])
         return self.value(Call(Member(call.base, "extension"), "where", (condition,)))
+
+    def _boundary(self, call: Call) -> Value:
+        base = _Path(self._context, self._fresh, as_written=True).value(call.base)
+        if base.type not in BOUNDED:
+            raise _RefusedError(f"{call.name}() on {base.type} is not supported; it works on {', '.join(sorted(BOUNDED))}")
+        if base.type == "decimal":
+            if base.node is None:
+                raise _RefusedError(f"{call.name}() of a computed decimal is not supported, because it was never written with a precision")
+            base.node.as_written = True
+        item = self._fresh("e")
+        end = boundary(item, base.type, high=call.name == "highBoundary")
+        # A list of one, so that the value is computed once however often its text is looked at.
+        return Value(f"list_transform([{one(base, call.name).sql}], lambda {item}: {end})[1]", base.type, many=False)
 
     def _negate(self, call: Call) -> Value:
         return Value(f"(NOT {self._boolean(self.value(call.base), 'not()')})", "boolean", many=False)
@@ -301,7 +332,7 @@ class _Path:
         if call.arguments:
             match call.arguments[0]:
                 case Member(This(), name):
-                    kind = _resource_name(name)
+                    kind = self._resource_name(name)
                 case _:
                     raise _RefusedError("getReferenceKey() takes the name of a resource, such as getReferenceKey(Patient)")
         pattern = quote(rf"(?:^|/){kind}/([A-Za-z0-9.\-]{{1,64}})(?:/_history/[A-Za-z0-9.\-]+)?$")
@@ -312,13 +343,22 @@ class _Path:
         keys = f"list_transform({reference.sql}, lambda {item}: nullif(regexp_extract({item}, {pattern}, 1), ''))"
         return Value(_compact(keys, self._fresh("e")), "id", many=True)
 
+    def _resource_name(self, name: str) -> str:
+        try:
+            model(name, self._context.version)
+        except KeyError:
+            raise _RefusedError(f"{name} is no FHIR {self._context.version} resource") from None
+        return name
+
 
 _FUNCTIONS = {
     "where": ("_filter", 1, 1),
     "exists": ("_exists", 0, 1),
     "empty": ("_empty", 0, 0),
     "first": ("_first", 0, 0),
+    "highBoundary": ("_boundary", 0, 0),
     "join": ("_join", 0, 1),
+    "lowBoundary": ("_boundary", 0, 0),
     "ofType": ("_of_type", 1, 1),
     "extension": ("_extension", 1, 1),
     "not": ("_negate", 0, 0),
@@ -361,11 +401,3 @@ def _same_moment(left: str, right: str) -> str:
         f" WHEN contains({left}, 'T') AND contains({right}, 'T') THEN TRY_CAST({left} AS TIMESTAMPTZ) = TRY_CAST({right} AS TIMESTAMPTZ)"
         f" WHEN length({left}) = length({right}) THEN false END"
     )
-
-
-def _resource_name(name: str) -> str:
-    try:
-        model(name)
-    except KeyError:
-        raise _RefusedError(f"{name} is no FHIR R4 resource") from None
-    return name

@@ -10,8 +10,8 @@ from gateway.fhir import features
 from gateway.fhir.database import Database
 from gateway.fhir.errors import DataError, ViewError
 from gateway.fhir.expressions import group
-from gateway.fhir.load import load
-from gateway.fhir.quality import FeatureQuality, LineCounts, QualityReport
+from gateway.fhir.load import Loaded, load
+from gateway.fhir.quality import FeatureQuality, QualityReport
 from gateway.fhir.views import Views, compile_views
 from gateway.task_file import PATIENT_COLUMN, TaskFile
 
@@ -60,14 +60,13 @@ def extract(task: TaskFile, folder: Path, *, quarantine: Path | None) -> Extract
     views = check(task)
     database = Database(views)
     try:
-        files, lines = load(folder, frozenset(views.structures), database, quarantine=quarantine)
-        database.run_views()
-        return _matrix(task, views, database, folder, files=files, lines=lines)
+        loaded = load(folder, frozenset(views.structures), database, quarantine=quarantine)
+        return _matrix(task, views, database, folder, loaded)
     finally:
         database.close()
 
 
-def _matrix(task: TaskFile, views: Views, database: Database, folder: Path, *, files: int, lines: LineCounts) -> Extracted:
+def _matrix(task: TaskFile, views: Views, database: Database, folder: Path, loaded: Loaded) -> Extracted:
     cohort = features.cohort(task.cohort.view, database)
     found, absent_is_negative = features.labels(task.label, views, database)
     patients = [key for key in cohort if absent_is_negative or key in found]
@@ -77,8 +76,9 @@ def _matrix(task: TaskFile, views: Views, database: Database, folder: Path, *, f
     matrix = np.concatenate([feature.columns for feature in encoded], axis=1)
     positive = int(labels.sum())
     report = QualityReport(
-        files=files,
-        lines=lines,
+        files=loaded.files,
+        lines=loaded.lines,
+        content=loaded.content,
         cohort=len(cohort),
         unlabelled=len(cohort) - len(patients),
         positive=positive,

@@ -3,13 +3,18 @@
 import json
 import os
 from collections import Counter
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from gateway.fhir.content import ContentDigest
 from gateway.fhir.database import Database
+from gateway.fhir.elements import FhirVersion
 from gateway.fhir.errors import DataError
 from gateway.fhir.quality import NOT_NEEDED, LineCounts
+from gateway.fhir.seen import Seen
 from gateway.fhir.sources import Line, files, lines
 from gateway.fhir.validate import RefusedLineError, Resource, resource
 
@@ -20,21 +25,39 @@ _BATCH_BYTES = 4 << 20
 _NOT_TEXT = frozenset({"not-json", "not-utf8"})
 
 
-def load(folder: Path, needed: frozenset[str], database: Database, *, quarantine: Path | None) -> tuple[int, LineCounts]:
-    """Fill `database` with the resources whose types are `needed`; return the number of files and the counts of lines.
+@dataclass(frozen=True)
+class Loaded:
+    """What was read of a folder."""
+
+    files: int
+    lines: LineCounts
+    content: str
+    """Digest of the resources that were kept, whatever their order and files."""
+
+
+def load(
+    folder: Path,
+    needed: frozenset[str] | None,
+    database: Database,
+    *,
+    quarantine: Path | None,
+    version: FhirVersion = "R4",
+    watch: Callable[[Resource], None] | None = None,
+) -> Loaded:
+    """Fill `database` with the resources whose types are `needed`; with None, every type is read and shown to `watch`.
 
     `quarantine` gets one JSON line for each line that is wrong: file, line, reason, detail; nothing of the resource itself.
     """
     sources = files(folder)
     try:
         with _open_quarantine(quarantine) as listing:
-            loader = _Loader(needed, database, listing)
+            loader = _Loader(needed, database, listing, version, watch)
             for path in sources:
                 loader.read(path)
             loader.finish(folder)
     except OSError as error:
         raise DataError(f"cannot write the quarantine file {quarantine}: {error.strerror}; make its folder writable") from error
-    return len(sources), LineCounts(loader.lines, loader.kept, dict(sorted(loader.dropped.items())))
+    return Loaded(len(sources), LineCounts(loader.lines, loader.kept, dict(sorted(loader.dropped.items()))), loader.content.hex())
 
 
 def _open_quarantine(path: Path | None) -> AbstractContextManager[TextIO | None]:
@@ -44,11 +67,21 @@ def _open_quarantine(path: Path | None) -> AbstractContextManager[TextIO | None]
 
 
 class _Loader:
-    def __init__(self, needed: frozenset[str], database: Database, listing: TextIO | None) -> None:
+    def __init__(
+        self,
+        needed: frozenset[str] | None,
+        database: Database,
+        listing: TextIO | None,
+        version: FhirVersion,
+        watch: Callable[[Resource], None] | None,
+    ) -> None:
         self._needed = needed
+        self._version = version
+        self._watch = watch
         self._database = database
         self._listing = listing
-        self._seen: set[tuple[str, str]] = set()
+        self._seen = Seen()
+        self.content = ContentDigest()
         self._waiting: dict[str, list[str]] = {}
         self._waiting_bytes = 0
         self.lines = 0
@@ -60,7 +93,7 @@ class _Loader:
         for line in lines(path):
             self.lines += 1
             try:
-                self._keep(resource(line.data, self._needed))
+                self._keep(resource(line.data, self._needed, self._version))
             except RefusedLineError as error:
                 self._drop(line, error)
                 unreadable += error.reason in _NOT_TEXT
@@ -78,11 +111,14 @@ class _Loader:
         if found is None:
             self.dropped[NOT_NEEDED] += 1
             return
-        key = (found.type, found.id)
-        if key in self._seen:
+        if not self._seen.add(found.type, found.id):
             raise RefusedLineError("duplicate-id", f"a {found.type} with this id stands on an earlier line")
-        self._seen.add(key)
         self.kept += 1
+        self.content.add(found.text)
+        if self._watch is not None:
+            self._watch(found)
+        if found.type not in self._database.resources:
+            return
         self._waiting.setdefault(found.type, []).append(found.text)
         self._waiting_bytes += len(found.text)
         if self._waiting_bytes > _BATCH_BYTES:

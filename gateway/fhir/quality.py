@@ -45,6 +45,8 @@ class QualityReport:
 
     files: int
     lines: LineCounts
+    content: str
+    """Digest of the resources that were kept, whatever their order, files and compression."""
     cohort: int
     """Patients of the cohort's view."""
     unlabelled: int

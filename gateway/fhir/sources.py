@@ -1,23 +1,36 @@
-"""The NDJSON files of a hospital's folder, line by line: a line is never read further than the largest size allowed."""
+"""The files of a hospital's folder, resource by resource: NDJSON, plain or compressed, and JSON files of one resource or Bundle.
+
+Nothing is read further than the largest size allowed.
+"""
 
 import gzip
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
+import zstandard
+
+from gateway.fhir import bundles, zstd_stream
 from gateway.fhir.errors import DataError
 
 MAX_LINE_BYTES = 4 << 20
 """Longest resource that is read; a resource with an attachment larger than this is set aside."""
 
-SUFFIXES = (".ndjson", ".ndjson.gz")
+MAX_BUNDLE_BYTES = 256 << 20
+"""Largest JSON file that is read: unlike NDJSON, it is in memory as a whole."""
+
+_CHUNK_BYTES = 1 << 20
+_COMPRESSIONS = ("", ".gz", ".zst")
+NDJSON = tuple(f".ndjson{ending}" for ending in _COMPRESSIONS)
+_JSON = tuple(f".json{ending}" for ending in _COMPRESSIONS)
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line that is not blank; `data` is None when the line is too long."""
+    """One line that is not blank, or one entry of a Bundle; `data` is None when it is too long."""
 
     file: str
     number: int
@@ -25,24 +38,52 @@ class Line:
 
 
 def files(folder: Path) -> tuple[Path, ...]:
-    """The folder's NDJSON files by name; raise DataError if there are none."""
+    """The folder's files by name; raise DataError if there are none."""
     try:
-        found = sorted(path for path in folder.iterdir() if path.name.endswith(SUFFIXES) and path.is_file())
+        found = sorted(path for path in folder.iterdir() if path.name.endswith((*NDJSON, *_JSON)) and path.is_file())
     except OSError as error:
         raise DataError(f"cannot read the data folder {folder}: {error.strerror}; name a folder of FHIR NDJSON files") from error
     if not found:
-        raise DataError(f"the data folder {folder} holds no *.ndjson or *.ndjson.gz file; export FHIR Bulk Data into it")
+        raise DataError(
+            f"the data folder {folder} holds no *.ndjson or *.json file, plain, .gz or .zst; export FHIR Bulk Data or Bundles into it"
+        )
     return tuple(found)
 
 
 def lines(path: Path) -> Iterator[Line]:
-    """The lines of one file, plain or gzip; raise DataError if it cannot be read to its end."""
+    """The lines or entries of one file; raise DataError if it cannot be read to its end."""
+    with _open(path) as stream:
+        yield from _lines(path.name, stream) if path.name.endswith(NDJSON) else _entries(path, stream)
+
+
+def read_whole(path: Path) -> None:
+    """Raise DataError if a compressed file is cut or damaged."""
+    with _open(path) as stream:
+        while stream.read(_CHUNK_BYTES):
+            pass
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[BinaryIO]:
     try:
         with path.open("rb") as stream:
-            yield from _lines(path.name, cast(BinaryIO, gzip.GzipFile(fileobj=stream)) if path.name.endswith(".gz") else stream)
-    except (OSError, EOFError, zlib.error) as error:
+            if path.name.endswith(".gz"):
+                yield cast(BinaryIO, gzip.GzipFile(fileobj=stream))
+            elif path.name.endswith(".zst"):
+                yield cast(BinaryIO, zstd_stream.reader(stream))
+            else:
+                yield stream
+    except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DataError(f"cannot read {path} to its end: {reason}; export it again") from error
+
+
+def _entries(path: Path, stream: BinaryIO) -> Iterator[Line]:
+    data = stream.read(MAX_BUNDLE_BYTES + 1)
+    if len(data) > MAX_BUNDLE_BYTES:
+        raise DataError(f"{path} is larger than {MAX_BUNDLE_BYTES >> 20} MiB; a file of this size has to be NDJSON")
+    for number, entry in enumerate(bundles.entries(data), start=1):
+        yield Line(path.name, number, entry if len(entry) <= MAX_LINE_BYTES else None)
 
 
 def _lines(name: str, stream: BinaryIO) -> Iterator[Line]:

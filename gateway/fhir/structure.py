@@ -3,6 +3,7 @@
 Only these elements are read out of each line: a resource has hundreds, a task asks for a handful.
 """
 
+import json
 from dataclasses import dataclass, field
 
 from gateway.fhir.elements import PRIMITIVES
@@ -10,11 +11,17 @@ from gateway.fhir.elements import PRIMITIVES
 
 @dataclass
 class Node:
-    """An element that some path reaches; `children` grows while views are compiled."""
+    """An element that some path reaches; it grows while views are compiled."""
 
     type: str
     children: "dict[str, tuple[Node, bool]]" = field(default_factory=dict)
     """Element → (node, whether it is a list)."""
+    whole: set[str] = field(default_factory=set)
+    """Elements kept as JSON with all that is in them, because a `repeat` descends into them."""
+    repeated: "dict[tuple[str, ...], Node]" = field(default_factory=dict)
+    """Paths of a `repeat` that starts here → what its items are read as."""
+    as_written: bool = False
+    """For decimals: whether the digits that were written matter, 1.0 and 1.00 being different."""
 
     def child(self, name: str, type_name: str, *, many: bool) -> "Node":
         """The node of an element of this one, made when a path first reaches it."""
@@ -22,10 +29,30 @@ class Node:
             self.children[name] = (Node(type_name), many)
         return self.children[name][0]
 
+    def items(self, paths: tuple[str, ...], type_name: str) -> "Node":
+        """The node of the items of a `repeat` that starts here."""
+        return self.repeated.setdefault(paths, Node(type_name))
+
     def shape(self) -> object:
         """What `json_transform` is to make of this element; JSON where only its presence matters."""
+        if self.as_written:
+            return "VARCHAR"
         if self.type in PRIMITIVES:
             return PRIMITIVES[self.type]
-        if not self.children:
-            return "JSON"
-        return {name: [node.shape()] if many else node.shape() for name, (node, many) in sorted(self.children.items())}
+        names = self.children.keys() | self.whole
+        return {name: "JSON" if name in self.whole else self.child_shape(name) for name in sorted(names)} or "JSON"
+
+    def child_shape(self, name: str) -> object:
+        """The shape of one child, as if no `repeat` needed it whole."""
+        node, many = self.children[name]
+        return [node.shape()] if many else node.shape()
+
+    def keeps_digits(self) -> bool:
+        """Whether a decimal in here is read as it was written."""
+        nodes = [*(node for node, _ in self.children.values()), *self.repeated.values()]
+        return self.as_written or any(node.keeps_digits() for node in nodes)
+
+
+def structure(shape: object) -> str:
+    """A shape as the second argument of `json_transform`."""
+    return json.dumps(shape, separators=(",", ":"))

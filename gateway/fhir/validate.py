@@ -1,4 +1,4 @@
-"""Is a line a FHIR R4 resource? Strict JSON, then the structure by fhir.resources, then the codes that FHIR binds as required.
+"""Is a line a FHIR resource? Strict JSON, then the structure by fhir.resources, then the codes that FHIR binds as required.
 
 Reasons are short names that hold nothing of the resource, because they are counted, shown and written to the quarantine file.
 """
@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from gateway.fhir.bindings import STATUS, entered_in_error, foreign_concept
-from gateway.fhir.elements import PRIMITIVES, elements, model
+from gateway.fhir.elements import PRIMITIVES, FhirVersion, elements, model
 
 MAX_DEPTH = 64
 """Deepest nesting of a resource; real ones stay below twenty."""
@@ -42,8 +42,8 @@ class RefusedLineError(ValueError):
         self.detail = detail
 
 
-def resource(data: bytes | None, needed: frozenset[str]) -> Resource | None:
-    """The resource on a line; None if its type is not `needed`. Raises RefusedLineError."""
+def resource(data: bytes | None, needed: frozenset[str] | None, version: FhirVersion = "R4") -> Resource | None:
+    """The resource on a line; None if its type is not `needed` (None: every type is). Raises RefusedLineError."""
     if data is None:
         raise RefusedLineError("too-long", "the line is longer than a resource may be")
     text = _text(data)
@@ -53,13 +53,13 @@ def resource(data: bytes | None, needed: frozenset[str]) -> Resource | None:
     resource_type = parsed.get("resourceType")
     if not isinstance(resource_type, str) or not resource_type:
         raise RefusedLineError("not-fhir", "resourceType is missing")
-    if resource_type not in needed:
+    if needed is not None and resource_type not in needed:
         return None
-    _check_structure(resource_type, text)
-    _check_values(resource_type, parsed)
+    _check_structure(resource_type, text, version)
+    _check_values(resource_type, parsed, version)
     concept = foreign_concept(resource_type, parsed)
     if concept is not None:
-        raise RefusedLineError("bad-code", f"{resource_type}: {concept} is none of the codes that FHIR R4 requires")
+        raise RefusedLineError("bad-code", f"{resource_type}: {concept} is none of the codes that FHIR requires")
     identifier = parsed.get("id")
     if not identifier or len(identifier) > MAX_ID_LENGTH:
         raise RefusedLineError("no-id", f"id is missing or longer than {MAX_ID_LENGTH} characters")
@@ -126,13 +126,17 @@ def _children(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _check_structure(resource_type: str, text: str) -> None:
+def _check_structure(resource_type: str, text: str, version: FhirVersion) -> None:
     try:
-        model(resource_type).model_validate_json(text)
+        checker = model(resource_type, version)
+    except KeyError:
+        raise RefusedLineError("not-fhir", f"the resourceType is none of FHIR {version}") from None
+    try:
+        checker.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join("*" if isinstance(part, int) else _element_name(part) for part in first["loc"]) or resource_type
-        raise RefusedLineError("not-fhir", f"{resource_type}: {place} is not what FHIR R4 allows") from None
+        raise RefusedLineError("not-fhir", f"{resource_type}: {place} is not what FHIR {version} allows") from None
     except RecursionError:
         raise RefusedLineError("too-deep", f"nests deeper than {MAX_DEPTH} levels") from None
 
@@ -144,20 +148,20 @@ def _element_name(part: Any) -> str:
 
 
 @cache
-def _bindings(type_name: str) -> dict[str, tuple[str, tuple[type, ...], tuple[str, ...]]]:
+def _bindings(type_name: str, version: FhirVersion) -> dict[str, tuple[str, tuple[type, ...], tuple[str, ...]]]:
     """Element → its type, what it must be in JSON (nothing for complex types) and its required codes (nothing where any will do)."""
     found = {
         name: (element.type, _KINDS[PRIMITIVES[element.type]] if element.type in PRIMITIVES else (), element.codes)
-        for name, element in elements(type_name).items()
+        for name, element in elements(type_name, version).items()
     }
-    if type_name in STATUS:
-        found["status"] = ("code", (str,), STATUS[type_name])
+    if type_name in STATUS[version]:
+        found["status"] = ("code", (str,), STATUS[version][type_name])
     return found
 
 
-def _check_values(type_name: str, parsed: dict[str, Any]) -> None:
+def _check_values(type_name: str, parsed: dict[str, Any], version: FhirVersion) -> None:
     """Walk a resource that has the right structure: JSON kinds and required codes of every element."""
-    bindings = _bindings(type_name)
+    bindings = _bindings(type_name, version)
     for name, value in parsed.items():
         binding = bindings.get(name)
         if binding is None:  # resourceType, contained, or the extension of a primitive
@@ -168,8 +172,8 @@ def _check_values(type_name: str, parsed: dict[str, Any]) -> None:
                 if not kinds or not isinstance(value, list):  # only lists of primitives have gaps, filled by extensions
                     raise RefusedLineError("not-fhir", f"{type_name}: {name} is null")
             elif not kinds:
-                _check_values(child, item)
+                _check_values(child, item, version)
             elif not isinstance(item, kinds) or (isinstance(item, bool) and bool not in kinds):
                 raise RefusedLineError("not-fhir", f"{type_name}: {name} is no JSON value for a {child}")
             elif codes and item not in codes:
-                raise RefusedLineError("bad-code", f"{type_name}: {name} is none of the codes that FHIR R4 requires")
+                raise RefusedLineError("bad-code", f"{type_name}: {name} is none of the codes that FHIR requires")

@@ -128,20 +128,21 @@ class ViewDefinition(Section):
 
     def columns(self) -> list[str]:
         """Names of the columns, in the order of the ViewDefinition specification: columns, selects, unions."""
-        return [name for select in self.select for name in column_names(select)]
+        return [column.name for select in self.select for column in columns_of(select)]
 
 
-def column_names(select: Select) -> list[str]:
-    """Names of the columns that `select` gives; the branches of a union share the first one's."""
-    names = [column.name for column in select.column]
+def columns_of(select: Select) -> list[Column]:
+    """The columns that `select` gives; the branches of a union share the first one's."""
+    columns = list(select.column)
     for nested in select.select:
-        names += column_names(nested)
+        columns += columns_of(nested)
     if select.union_all:
-        first, *others = (column_names(branch) for branch in select.union_all)
+        branches = [columns_of(branch) for branch in select.union_all]
+        first, *others = ([column.name for column in branch] for branch in branches)
         if any(other != first for other in others):
             raise ValueError(f"the branches of a unionAll have different columns: {first} and {others}; make them equal, in one order")
-        names += first
-    return names
+        columns += branches[0]
+    return columns
 
 
 def _first_twice(names: list[str]) -> str | None:

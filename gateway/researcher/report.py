@@ -10,6 +10,7 @@ from itertools import accumulate
 from string import Template
 
 from gateway.researcher.outcome import MICRO, HospitalOutcome, Outcome, mean
+from gateway.researcher.page import style, table
 from gateway.researcher.plots import Axis, Series, axis_for, bar_chart, line_chart
 from privacy.accounting import SpendEvent, epsilon_pld
 from privacy.evaluation import Histogram, accuracy, auc, brier, calibration, calibration_error, roc
@@ -23,6 +24,7 @@ def render_report(outcome: Outcome) -> str:
     template = Template(files("gateway.researcher").joinpath("report.html").read_text(encoding="utf-8"))
     task = outcome.task
     return template.substitute(
+        style=style(),
         title=escape(task.title),
         task_id=escape(task.task_id),
         purpose=escape(task.purpose),
@@ -101,7 +103,7 @@ def _quality_table(outcome: Outcome) -> str:
     remarks = [*((hospital.mspid, hospital.note) for hospital in outcome.hospitals if hospital.note), *warnings]
     notes = "".join(f"<li>{escape(mspid)}: {escape(remark)}</li>" for mspid, remark in remarks)
     header = ("hospital", "held-out patients", "AUC", "accuracy", "Brier", "calibration error", "AUC alone")
-    return _table(header, rows) + (f"<ul>{notes}</ul>" if notes else "")
+    return table(header, rows) + (f"<ul>{notes}</ul>" if notes else "")
 
 
 def _quality(histogram: Histogram) -> tuple[str, ...]:
@@ -131,7 +133,7 @@ def _privacy_table(outcome: Outcome) -> str:
         (each.mspid, str(each.patients), f"{each.epsilon:.3f}", _second_opinion(each), f"{each.delta:g}", _noise(each))
         for each in outcome.hospitals
     ]
-    return _table(("hospital", "patients", "ε (ledger)", "ε (second accountant)", "δ", "noise multiplier"), rows)
+    return table(("hospital", "patients", "ε (ledger)", "ε (second accountant)", "δ", "noise multiplier"), rows)
 
 
 def _second_opinion(hospital: HospitalOutcome) -> str:
@@ -209,7 +211,7 @@ def _trust_table(outcome: Outcome) -> str:
     ]
     rejected = [str(settled.number) for settled in outcome.rounds if not settled.accepted]
     note = f"Rounds whose model the committee rejected: {', '.join(rejected)}." if rejected else "Every round's model was accepted."
-    return _table(("hospital", "trust", "earned in this task", "tokens held"), rows) + f"<p>{note}</p>"
+    return table(("hospital", "trust", "earned in this task", "tokens held"), rows) + f"<p>{note}</p>"
 
 
 def _ledger(outcome: Outcome) -> str:
@@ -231,13 +233,7 @@ def _cost_table(outcome: Outcome) -> str:
     rows = [(name, f"{seconds:.1f} s") for name, seconds in outcome.seconds.items()]
     rows.append(("upload per parameter and round", f"{outcome.upload_bytes_per_parameter:.1f} bytes"))
     rows.append(("parameters", str(outcome.task.parameters)))
-    return _table(("what", "how much"), rows)
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return table(("what", "how much"), rows)
 
 
 def _number(value: float | None, digits: int = 3) -> str:

@@ -219,7 +219,7 @@ def _all_well(folder: Path) -> Path:
     ("make", "sentence"),
     [
         (_no_folder, "cannot read the data folder .*none: No such file or directory; name a folder"),
-        (_empty, r"holds no \*\.ndjson or \*\.ndjson\.gz file"),
+        (_empty, r"holds no \*\.ndjson or \*\.json file"),
         (_not_json, r"letter\.ndjson is not NDJSON: none of its 2 lines is JSON; put one FHIR resource on each line"),
         (_pretty, r"bundle\.ndjson is not NDJSON"),
         (_mostly_bad, r"10 of 19 lines in .* cannot be used \(bad-code 10\); mend the export"),

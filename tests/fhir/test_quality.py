@@ -6,6 +6,7 @@ from gateway.fhir.quality import FeatureQuality, LineCounts, QualityReport
 def _report(**changes: object) -> QualityReport:
     values: dict[str, object] = {
         "files": 1,
+        "content": "0" * 64,
         "lines": LineCounts(100, 80, {"bad-code": 15, "not-json": 5}),
         "cohort": 40,
         "unlabelled": 0,

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from gateway.fhir import database as database_module
 from gateway.fhir.database import Database
 from gateway.fhir.errors import DataError, ViewError
 from gateway.fhir.view_definition import view_definition
@@ -25,7 +26,6 @@ def _run(resources: list[dict[str, Any]], select: list[dict[str, Any]], **more: 
     database = Database(views)
     if resources:
         database.insert("Patient", [json.dumps(resource) for resource in resources])
-    database.run_views()
     return database.rows("SELECT * FROM rows.tested", [])
 
 
@@ -191,7 +191,10 @@ def test_what_cannot_be_answered_is_refused_by_name(path: str, reason: str) -> N
 @pytest.mark.parametrize(
     ("select", "more", "reason"),
     [
-        ([{"repeat": ["contact"], "column": _columns(a="id")}], {}, "repeat is not supported"),
+        ([{"repeat": ["contact.first()"], "column": _columns(a="id")}], {}, "repeat 'contact.first()' is not supported"),
+        ([{"repeat": ["contact", "name"], "column": _columns(a="id")}], {}, "repeat reaches different types: HumanName, PatientContact"),
+        ([{"repeat": ["gender"], "column": _columns(a="id")}], {}, "repeat 'gender' gives code, which has no elements"),
+        ([{"repeat": ["contcat"], "column": _columns(a="id")}], {}, "column a needs a type, because its repeat names no element"),
         ([{"column": [{"name": "a", "path": "id", "type": "integer"}]}], {}, "column a is declared integer, but its path gives id"),
         ([{"column": [{"name": "a", "path": "id", "type": "Coding"}]}], {}, "column a is declared Coding"),
         ([{"forEach": "deceased", "column": _columns(a="id")}], {}, "deceased[x] is a choice of types"),
@@ -281,3 +284,13 @@ def test_the_database_reaches_nothing_outside_itself(statement: str) -> None:
     database = Database(compile_views([view_definition({"name": "a", "resource": "Patient", "select": [{"column": _columns(x="id")}]})]))
     with pytest.raises(duckdb.Error):
         database.rows(statement, [])
+
+
+def test_rows_beyond_the_memory_bound_get_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(database_module._SETTINGS, "memory_limit", "20MB")
+    columns = _columns(text="name.text.first()", id="id")
+    database = Database(compile_views([view_definition({"name": "a", "resource": "Patient", "select": [{"column": columns}]})]))
+    texts = [json.dumps({"resourceType": "Patient", "id": f"{number}", "name": [{"text": f"{number}" * 500}]}) for number in range(1000)]
+    with pytest.raises(DataError, match="need more memory than"):
+        for _ in range(40):
+            database.insert("Patient", texts)
