@@ -8,7 +8,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature, encode_dss_signature
 from fabric_protos.msp import identities_pb2
 
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -85,6 +85,11 @@ def load_signing_identity(mspid: str, certificate: Path, private_key: Path) -> S
 
 def verify_signature(certificate: x509.Certificate, message: bytes, signature: bytes) -> None:
     """Raise IdentityError unless `signature` is a low-S ECDSA signature of `message` by the certificate's key."""
+    verify_digest(certificate, sha256(message), signature)
+
+
+def verify_digest(certificate: x509.Certificate, digest: bytes, signature: bytes) -> None:
+    """`verify_signature` for a message of which only the SHA-256 digest is at hand."""
     try:
         _, s = decode_dss_signature(signature)
     except ValueError as error:
@@ -92,6 +97,6 @@ def verify_signature(certificate: x509.Certificate, message: bytes, signature: b
     if s > P256_ORDER // 2:
         raise IdentityError("the signature has a high S value, which Fabric refuses")
     try:
-        public_key_of(certificate).verify(signature, message, ec.ECDSA(hashes.SHA256()))
+        public_key_of(certificate).verify(signature, digest, ec.ECDSA(Prehashed(hashes.SHA256())))
     except InvalidSignature as error:
         raise IdentityError("the signature does not match") from error

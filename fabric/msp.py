@@ -31,6 +31,15 @@ class Member:
     certificate: x509.Certificate
     role: Role
 
+    @property
+    def name(self) -> str:
+        """For people: the certificate's common name, and the organisation."""
+        return f"{common_name(self.certificate)} of {self.mspid}"
+
+    def __hash__(self) -> int:
+        """Without the certificate's own hash, which digests all of its bytes every time."""
+        return hash((self.mspid, self.role, self.certificate.serial_number))
+
 
 @dataclass(frozen=True)
 class Msp:
@@ -162,6 +171,12 @@ class MspRegistry:
         if identity.mspid not in self.msps:
             raise IdentityError(f"{identity.mspid!r} is not an organisation of this channel")
         return self.msps[identity.mspid].member(identity.id_bytes, at)
+
+
+def common_name(certificate: x509.Certificate) -> str:
+    """Whom a certificate names, for people."""
+    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(names[0].value) if names else "an unnamed identity"
 
 
 def _unit(name: str) -> msp_config_pb2.FabricOUIdentifier:

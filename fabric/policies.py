@@ -1,5 +1,6 @@
 """Fabric's policies: who must have signed. Signature policies (n out of) and implicit meta policies (ANY, ALL, MAJORITY)."""
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -15,6 +16,7 @@ from fabric.crypto import IdentityError, load_certificate
 from fabric.msp import Member
 
 _M = TypeVar("_M", bound=Message)
+_DECISIONS = 4096  # that are kept: the same few signers satisfy the same few policies all the time
 _ROLES = {
     msp_principal_pb2.MSPRole.ADMIN: "admin",
     msp_principal_pb2.MSPRole.CLIENT: "client",
@@ -27,9 +29,9 @@ class PolicyError(ValueError):
     """A policy cannot be read or does not exist; the message says which."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PolicyTree:
-    """The policies of one configuration group and of the groups below it."""
+    """The policies of one configuration group and of the groups below it. Compared by identity, so that decisions can be kept."""
 
     policies: Mapping[str, policies_pb2.Policy] = field(repr=False)
     groups: Mapping[str, "PolicyTree"] = field(repr=False)
@@ -46,13 +48,7 @@ class PolicyTree:
 
         A policy that does not exist is never satisfied; one that cannot be read raises PolicyError.
         """
-        parts = path.removeprefix("/Channel/").split("/")
-        node = self
-        for name in parts[:-1]:
-            if name not in node.groups:
-                return False
-            node = node.groups[name]
-        return node._evaluate(parts[-1], distinct(signers))
+        return _decided(self, path, tuple(distinct(signers)))
 
     def _evaluate(self, name: str, signers: Sequence[Member]) -> bool:
         policy = self.policies.get(name)
@@ -75,6 +71,16 @@ class PolicyTree:
         if policy.rule not in needed:
             raise PolicyError(f"an implicit policy over {policy.sub_policy} has the unknown rule {policy.rule}")
         return reached >= needed[policy.rule]
+
+
+@functools.lru_cache(maxsize=_DECISIONS)
+def _decided(tree: PolicyTree, path: str, signers: tuple[Member, ...]) -> bool:
+    parts = path.removeprefix("/Channel/").split("/")
+    for name in parts[:-1]:
+        if name not in tree.groups:
+            return False
+        tree = tree.groups[name]
+    return tree._evaluate(parts[-1], signers)
 
 
 def distinct(signers: Iterable[Member]) -> list[Member]:

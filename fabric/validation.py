@@ -2,28 +2,27 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from fabric_protos.common import common_pb2
 from fabric_protos.peer import transaction_pb2
 
 from fabric.channel import ChannelConfig
-from fabric.crypto import IdentityError, verify_signature
+from fabric.crypto import IdentityError
 from fabric.endorsement import EndorsementRules
+from fabric.examination import ExaminedEnvelope
 from fabric.msp import Member, MspRegistry
 from fabric.mvcc import conflict
 from fabric.rwset import NamespaceRwset, Version
 from fabric.transactions import (
     ConfigTransaction,
     EndorserTransaction,
+    Headers,
     MalformedTransaction,
-    SignedPayload,
-    check_tx_id,
-    open_envelope,
-    parse_payload,
-    proposal_hash,
 )
 from fabric.worldstate import Key, Space, Updates, WorldState
 
+_VALID = int(transaction_pb2.VALID)
 _AFTER_DUPLICATE_CHECK = {
     transaction_pb2.BAD_RESPONSE_PAYLOAD,
     transaction_pb2.BAD_RWSET,
@@ -59,89 +58,100 @@ class Judge:
         self._rules = EndorsementRules(config, state)
         self._known = known
 
-    def envelope(self, data: bytes) -> Judged:
+    def envelope(self, examined: ExaminedEnvelope) -> Judged:
         """Everything a peer checks before the order in the block matters: form, creator, transaction id, endorsements."""
+        headers = examined.headers
+        if headers is None:
+            assert examined.flaw is not None  # what cannot be read has a reason
+            return Judged(examined.flaw.code, examined.flaw.reason)
+        transaction: EndorserTransaction | ConfigTransaction | None = None
+        creator: Member | None = None
         try:
-            opened = open_envelope(data)
-        except MalformedTransaction as error:
-            return Judged(error.code, str(error))
-        judged = Judged(int(transaction_pb2.VALID), "", opened.headers.tx_id)
-        try:
-            creator = self._creator(opened)
-            transaction = self._transaction(opened)
-            judged = replace(judged, transaction=transaction, creator=creator)
+            creator = self._creator(headers, examined.creator_flaw)
+            transaction = self._transaction(headers, examined)
             if isinstance(transaction, ConfigTransaction):
-                return judged
+                return Judged(_VALID, "", headers.tx_id, transaction=transaction, creator=creator)
             _check_chaincode(transaction)
         except MalformedTransaction as error:
-            return replace(judged, code=error.code, reason=str(error))
-        endorsers = self.endorsers(transaction)
+            known = creator if transaction is not None else None
+            return Judged(error.code, str(error), headers.tx_id, transaction=transaction, creator=known)
+        endorsers = self.endorsers(transaction, examined.endorsement_flaws)
         failures = self._rules.failures(transaction.chaincode, transaction.rwsets, endorsers)
-        judged = replace(judged, endorsers=tuple(endorsers))
-        if failures:
-            code, reason = next(iter(failures.items()))
-            return replace(judged, code=code, reason=reason, also=frozenset(failures))
-        return judged
+        code, reason = next(iter(failures.items()), (_VALID, ""))
+        return Judged(code, reason, headers.tx_id, frozenset(failures), transaction, creator, tuple(endorsers))
 
-    def endorsers(self, transaction: EndorserTransaction) -> list[Member]:
+    def endorsers(self, transaction: EndorserTransaction, flaws: Sequence[str]) -> list[Member]:
         """The distinct members whose endorsement signatures are good; the others count for nothing."""
         found: dict[bytes, Member] = {}
-        for endorsement in transaction.endorsements:
+        for endorsement, flaw in zip(transaction.endorsements, flaws, strict=True):
+            if flaw:
+                continue
             try:
                 member = self._members.authenticate(endorsement.endorser, None)
-                verify_signature(member.certificate, transaction.proposal_response_payload + endorsement.endorser, endorsement.signature)
             except IdentityError:
                 continue
             found.setdefault(endorsement.endorser, member)
         return list(found.values())
 
-    def _creator(self, opened: SignedPayload) -> Member:
-        headers = opened.headers
+    def _creator(self, headers: Headers, flaw: str) -> Member:
         kinds = (common_pb2.ENDORSER_TRANSACTION, common_pb2.CONFIG, common_pb2.CONFIG_UPDATE)
         if headers.type not in kinds or headers.epoch != 0 or not headers.nonce or not headers.creator:
             raise MalformedTransaction(transaction_pb2.BAD_COMMON_HEADER, "the headers are not those of a transaction")
         try:
             creator = self._members.authenticate(headers.creator, None)
-            verify_signature(creator.certificate, opened.payload, opened.signature)
+            if flaw:
+                raise IdentityError(flaw)
         except IdentityError as error:
             raise MalformedTransaction(transaction_pb2.BAD_CREATOR_SIGNATURE, f"the creator: {error}") from error
         return creator
 
-    def _transaction(self, opened: SignedPayload) -> EndorserTransaction | ConfigTransaction:
-        if opened.headers.type == common_pb2.ENDORSER_TRANSACTION:
-            check_tx_id(opened.headers)
-        try:
-            transaction = parse_payload(opened)
-        except MalformedTransaction as error:
-            if error.code in _AFTER_DUPLICATE_CHECK:
-                self._check_channel_and_duplicate(opened)
-            raise
+    def _transaction(self, headers: Headers, examined: ExaminedEnvelope) -> EndorserTransaction | ConfigTransaction:
+        transaction, flaw = examined.transaction, examined.flaw
+        if transaction is None:
+            assert flaw is not None  # what is no transaction has a reason
+            if flaw.code in _AFTER_DUPLICATE_CHECK:
+                self._check_channel_and_duplicate(headers)
+            raise MalformedTransaction(flaw.code, flaw.reason)
         if isinstance(transaction, EndorserTransaction):
-            if transaction.proposal_hash != proposal_hash(transaction.headers, transaction.proposal_payload):
-                raise MalformedTransaction(transaction_pb2.INVALID_ENDORSER_TRANSACTION, "the proposal hash does not match")
-            self._check_channel_and_duplicate(opened)
+            self._check_channel_and_duplicate(headers)
         elif transaction.channel != self._config.channel:
             raise MalformedTransaction(transaction_pb2.TARGET_CHAIN_NOT_FOUND, f"channel {transaction.channel!r} is not this one")
         return transaction
 
-    def _check_channel_and_duplicate(self, opened: SignedPayload) -> None:
-        if opened.headers.channel != self._config.channel:
-            raise MalformedTransaction(transaction_pb2.TARGET_CHAIN_NOT_FOUND, f"channel {opened.headers.channel!r} is not this one")
-        if opened.headers.tx_id in self._known:
+    def _check_channel_and_duplicate(self, headers: Headers) -> None:
+        if headers.channel != self._config.channel:
+            raise MalformedTransaction(transaction_pb2.TARGET_CHAIN_NOT_FOUND, f"channel {headers.channel!r} is not this one")
+        if headers.tx_id in self._known:
             raise MalformedTransaction(transaction_pb2.DUPLICATE_TXID, "an earlier block holds this transaction id")
 
 
-class KnownTransactions:
-    """The transaction ids of earlier blocks, 32 bytes each."""
+class KnownTransactions(Protocol):
+    """The transaction ids of earlier blocks."""
+
+    def __contains__(self, tx_id: str) -> bool: ...
+
+    def add(self, tx_ids: Iterable[str]) -> None: ...
+
+
+class KnownIds:
+    """Transaction ids in memory, 32 bytes and what Python adds for each."""
 
     def __init__(self) -> None:
         self._ids: set[bytes] = set()
 
     def __contains__(self, tx_id: str) -> bool:
-        return _compact(tx_id) in self._ids
+        return compact(tx_id) in self._ids
 
     def add(self, tx_ids: Iterable[str]) -> None:
-        self._ids.update(_compact(tx_id) for tx_id in tx_ids if tx_id)
+        self._ids.update(compact(tx_id) for tx_id in tx_ids if tx_id)
+
+
+def compact(tx_id: str) -> bytes:
+    """A transaction id in half the space, where it is the hexadecimal number it should be."""
+    try:
+        return bytes.fromhex(tx_id)
+    except ValueError:
+        return tx_id.encode()
 
 
 def in_order(judged: Sequence[Judged], number: int, state: WorldState) -> tuple[list[Judged], Updates]:
@@ -217,10 +227,3 @@ def _check_chaincode(transaction: EndorserTransaction) -> None:
     namespaces = [rwset.namespace for rwset in transaction.rwsets]
     if len(set(namespaces)) != len(namespaces):
         raise MalformedTransaction(transaction_pb2.ILLEGAL_WRITESET, "a name space stands twice in the read/write set")
-
-
-def _compact(tx_id: str) -> bytes:
-    try:
-        return bytes.fromhex(tx_id)
-    except ValueError:
-        return tx_id.encode()

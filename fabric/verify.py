@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from fabric_protos.common import common_pb2
-from fabric_protos.msp import identities_pb2
 from fabric_protos.peer import transaction_pb2
 
 from fabric.blocks import (
@@ -21,23 +20,24 @@ from fabric.blocks import (
     ORDERER,
     SIGNATURES,
     TRANSACTIONS_FILTER,
-    BlockSignature,
     MalformedBlock,
     block_signatures,
     data_hash,
     header_hash,
-    metadata_message,
     orderer_metadata,
     transaction_codes,
 )
-from fabric.channel import BLOCK_VALIDATION, ChannelConfig, ChannelConfigError
+from fabric.channel import ChannelConfig, ChannelConfigError
+from fabric.checkpoint import Checkpoint
 from fabric.commit_hash import commit_hash
 from fabric.config_update import check_config_update
-from fabric.crypto import IdentityError, verify_signature
-from fabric.msp import Member, MspRegistry
-from fabric.policies import PolicyError, distinct
+from fabric.crypto import IdentityError
+from fabric.examination import ExaminedBlock, examine_block
+from fabric.msp import MspRegistry
+from fabric.orderers import UnsignedBlock, check_form, orderers_of
+from fabric.policies import PolicyError
 from fabric.transactions import ConfigTransaction
-from fabric.validation import Judge, Judged, KnownTransactions, in_order
+from fabric.validation import Judge, Judged, KnownIds, KnownTransactions, in_order
 from fabric.worldstate import Updates, WorldState
 
 
@@ -64,14 +64,6 @@ class VerificationError(Exception):
         self.block_number = block_number
         self.step = step
         self.reason = reason
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A block's header hash that was kept where the ledger's operators cannot change it."""
-
-    number: int
-    block_hash: bytes
 
 
 @dataclass(frozen=True)
@@ -106,24 +98,28 @@ class VerifiedLedger:
 
 
 class Verifier:
-    """Verifies blocks one after the other. Memory grows with the state and 32 bytes a transaction, not with the blocks."""
+    """Verifies blocks one after the other. Memory grows with the state, and with what `known` keeps of each transaction's id."""
 
-    def __init__(self, *, checkpoints: Sequence[Checkpoint] = ()) -> None:
+    def __init__(self, *, checkpoints: Sequence[Checkpoint] = (), known: KnownTransactions | None = None) -> None:
         self.state = WorldState()
         self.height = 0
-        self._checkpoints = {checkpoint.number: checkpoint.block_hash for checkpoint in checkpoints}
-        self._known = KnownTransactions()
+        self.members = MspRegistry({})
+        self._checkpoints = sorted(checkpoints, key=lambda checkpoint: checkpoint.number, reverse=True)  # the next one last
+        self._known = KnownIds() if known is None else known
         self._codes: Counter[str] = Counter()
         self._creators: Counter[str] = Counter()
         self._last_hash = self._genesis_hash = self._commit_hash = b""
         self._keeps_commit_hashes = False
         self._last_config = 0
+        self._agreed: int | None = None
         self._config: ChannelConfig | None = None
         self._config_envelope = b""
-        self._members = MspRegistry({})
 
-    def accept(self, block: common_pb2.Block) -> VerifiedBlock:
-        """Verify the next block; raise VerificationError. After an error the verifier must not be used again."""
+    def accept(self, block: common_pb2.Block, examined: ExaminedBlock | None = None) -> VerifiedBlock:
+        """Verify the next block; raise VerificationError. After an error the verifier must not be used again.
+
+        `examined` is what `examine_block` gives for this very block, for callers that let other processes do that part.
+        """
         number = self.height
         _check_encoding(number, block)
         if block.header.number != number:
@@ -134,8 +130,9 @@ class Verifier:
             raise VerificationError(number, Step.DATA_HASH, "its transactions do not have the hash that its header names")
         if number == 0:
             self._start(block)
-        self._check_signatures(block)
-        judged, updates = self._judge(block)
+        examined = examined or examine_block(block)
+        self._check_signatures(block, examined)
+        judged, updates = self._judge(block, examined)
         self._check_metadata(block, judged, updates)
         return self._take(block, judged, updates)
 
@@ -143,10 +140,14 @@ class Verifier:
         """The summary after the last block; raise VerificationError if a checkpoint lies beyond it or there was no block."""
         if self._config is None:
             raise VerificationError(0, Step.NUMBER, "the ledger is empty")
-        missing = [number for number in self._checkpoints if number >= self.height]
-        if missing:
+        if self._checkpoints:
+            missing = self._checkpoints[-1]
+            self._check_origin(missing, self._genesis_hash)
             raise VerificationError(
-                self.height, Step.CHECKPOINT, f"the ledger ends here, before the checkpoint of block {min(missing)}: it was rolled back"
+                self.height,
+                Step.CHECKPOINT,
+                f"the ledger ends before it, but {missing.said_by} is of block {missing.number}: "
+                "the ledger was rolled back, or this is an older copy of it",
             )
         return self.summary()
 
@@ -177,51 +178,29 @@ class Verifier:
                 check_config_update(self._config, self._config_envelope, envelope)
         except (ChannelConfigError, PolicyError) as error:
             raise VerificationError(number, Step.CONFIGURATION, str(error)) from error
-        self._config, self._config_envelope, self._members, self._last_config = config, envelope, config.members, number
+        self._config, self._config_envelope, self.members, self._last_config = config, envelope, config.members, number
 
-    def _check_signatures(self, block: common_pb2.Block) -> None:
+    def _check_signatures(self, block: common_pb2.Block, examined: ExaminedBlock) -> None:
         number = self.height
         try:
-            _check_canonical(block)
-            signatures = block_signatures(block)
             # Nobody has to sign the first block: who trusts it, trusts it as a checkpoint. If somebody did, it must be good.
-            if not signatures and number == 0:
-                return
-            signers = [self._signer(signature) for signature in signatures]
-        except (MalformedBlock, IdentityError) as error:
+            if number > 0 or _signed(block):
+                orderers_of(block, self._current, self.members, examined.signature_flaws)
+        except UnsignedBlock as error:
             raise VerificationError(number, Step.ORDERER_SIGNATURES, str(error)) from error
-        if len(distinct(signers)) != len(signers):
-            raise VerificationError(number, Step.ORDERER_SIGNATURES, "one orderer's signature stands twice")
-        if not self._satisfied(BLOCK_VALIDATION, signers):
-            raise VerificationError(number, Step.ORDERER_SIGNATURES, "its signatures do not satisfy the channel's block validation policy")
-
-    def _signer(self, signature: BlockSignature) -> Member:
-        creator = signature.creator
-        if signature.consenter is not None:
-            consenter = self._current.consenters.get(signature.consenter)
-            if consenter is None:
-                raise IdentityError(f"orderer number {signature.consenter} is not in the channel's configuration")
-            creator = identities_pb2.SerializedIdentity(mspid=consenter.mspid, id_bytes=consenter.identity_pem).SerializeToString()
-        member = self._members.authenticate(creator, None)
-        verify_signature(member.certificate, signature.signed_bytes, signature.signature)
-        return member
-
-    def _satisfied(self, policy: str, signers: Sequence[Member]) -> bool:
-        try:
-            return self._current.policies.satisfied(policy, signers)
         except PolicyError as error:
-            raise VerificationError(self.height, Step.CONFIGURATION, str(error)) from error
+            raise VerificationError(number, Step.CONFIGURATION, str(error)) from error
 
     @property
     def _current(self) -> ChannelConfig:
         assert self._config is not None  # the first block sets it before anything asks
         return self._config
 
-    def _judge(self, block: common_pb2.Block) -> tuple[list[Judged], Updates]:
+    def _judge(self, block: common_pb2.Block, examined: ExaminedBlock) -> tuple[list[Judged], Updates]:
         if self.height == 0:
             return [Judged(int(transaction_pb2.VALID), "")], Updates(self.state)
-        judge = Judge(self._current, self._members, self.state, self._known)
-        judged, updates = in_order([judge.envelope(data) for data in block.data.data], self.height, self.state)
+        judge = Judge(self._current, self.members, self.state, self._known)
+        judged, updates = in_order([judge.envelope(one) for one in examined.envelopes], self.height, self.state)
         recorded = transaction_codes(block)
         if len(recorded) != len(judged):
             reason = f"it records {len(recorded)} validation codes for {len(judged)} transactions"
@@ -229,7 +208,7 @@ class Verifier:
         for position, (one, code) in enumerate(zip(judged, recorded, strict=True)):
             if code != one.code and code not in one.also:
                 raise VerificationError(self.height, Step.TRANSACTIONS, _difference(position, one, code))
-        return [replace(one, code=code) for one, code in zip(judged, recorded, strict=True)], updates
+        return [one if one.code == code else replace(one, code=code) for one, code in zip(judged, recorded, strict=True)], updates
 
     def _check_metadata(self, block: common_pb2.Block, judged: Sequence[Judged], updates: Updates) -> None:
         """Compare what no orderer signs (each peer fills it in) with what follows from the rest."""
@@ -265,16 +244,39 @@ class Verifier:
 
     def _take(self, block: common_pb2.Block, judged: Sequence[Judged], updates: Updates) -> VerifiedBlock:
         number, block_hash = self.height, header_hash(block.header)
-        if self._checkpoints.get(number, block_hash) != block_hash:
-            raise VerificationError(number, Step.CHECKPOINT, "its hash is not that of the checkpoint: the ledger was forked")
+        self._genesis_hash = self._genesis_hash or block_hash
+        self._compare(number, block_hash)
         self.state.commit(updates)
         self._known.add(one.tx_id for one in judged)
         self._codes.update(transaction_pb2.TxValidationCode.Name(one.code) for one in judged)
         self._creators.update(one.creator.mspid for one in judged if one.creator)
         self._last_hash = block_hash
-        self._genesis_hash = self._genesis_hash or block_hash
         self.height += 1
         return VerifiedBlock(number, tuple(judged))
+
+    def _compare(self, number: int, block_hash: bytes) -> None:
+        """Hold the block against the checkpoints of its number."""
+        while self._checkpoints and self._checkpoints[-1].number == number:
+            checkpoint = self._checkpoints.pop()
+            self._check_origin(checkpoint, self._genesis_hash)
+            if checkpoint.block_hash != block_hash:
+                agreed = "" if self._agreed is None else f" after block {self._agreed}"
+                reason = f"its hash is not that of {checkpoint.said_by}: the ledger was forked{agreed}"
+                raise VerificationError(number, Step.CHECKPOINT, reason)
+            self._agreed = number
+
+    def _check_origin(self, checkpoint: Checkpoint, genesis_hash: bytes) -> None:
+        """Whether a checkpoint is a member's, and of this channel."""
+        try:
+            checkpoint.check_signer(self.members)
+        except IdentityError as error:
+            raise VerificationError(min(checkpoint.number, self.height), Step.CHECKPOINT, str(error)) from error
+        if checkpoint.channel not in ("", self._current.channel):
+            reason = f"{checkpoint.said_by} is of channel {checkpoint.channel!r}, not of {self._current.channel!r}"
+            raise VerificationError(0, Step.CHECKPOINT, reason)
+        if checkpoint.genesis_hash not in (b"", genesis_hash):
+            reason = f"its hash is not the one that {checkpoint.said_by} names: the ledger was made anew"
+            raise VerificationError(0, Step.CHECKPOINT, reason)
 
 
 def verify_blocks(blocks: Iterable[common_pb2.Block], *, checkpoints: Sequence[Checkpoint] = ()) -> VerifiedLedger:
@@ -301,14 +303,12 @@ def _check_encoding(number: int, block: common_pb2.Block) -> None:
         raise VerificationError(number, Step.ENCODING, f"it has {len(block.metadata.metadata)} metadata slots, not {METADATA_SLOTS}")
 
 
-def _check_canonical(block: common_pb2.Block) -> None:
-    """Refuse bytes in the signatures' slot that nothing signs: other encodings, unknown fields, a second signer's name."""
-    metadata = metadata_message(block, SIGNATURES)
-    metadata.DiscardUnknownFields()
-    if metadata.SerializeToString() != block.metadata.metadata[SIGNATURES]:
-        raise MalformedBlock("the orderers' signatures are not in canonical form")
-    if any(bool(signature.signature_header) == bool(signature.identifier_header) for signature in metadata.signatures):
-        raise MalformedBlock("an orderer's signature must name its signer exactly once")
+def _signed(block: common_pb2.Block) -> bool:
+    try:
+        check_form(block)
+        return bool(block_signatures(block))
+    except MalformedBlock as error:
+        raise UnsignedBlock(str(error)) from error
 
 
 def _genesis_signatures(block: common_pb2.Block) -> set[bytes]:

@@ -23,7 +23,9 @@ class _Filter:
     def record(self) -> dict[str, Any]:
         caps = budget.caps_micro(self.epsilon_micro, self.delta_inverse)
         return {
-            "epsilon_micro": self.epsilon_micro, "delta_inverse": self.delta_inverse, "caps_micro": list(caps),
+            "epsilon_micro": self.epsilon_micro,
+            "delta_inverse": self.delta_inverse,
+            "caps_micro": list(caps),
             "spent_micro": list(self.spent_micro),
         }
 

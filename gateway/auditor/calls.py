@@ -1,5 +1,6 @@
 """Calls of the consortium's contract as they stand in verified blocks: who called what, and the event it sent."""
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -50,13 +51,14 @@ def contract_calls(block: VerifiedBlock, contract: str = CONTRACT) -> Iterator[C
 
 def _call(number: int, judged: Judged, transaction: EndorserTransaction, creator: Member) -> ContractCall:
     event = transaction.event
+    signer, print_of_signer = _signer(creator)
     return ContractCall(
         block=number,
         tx_id=transaction.tx_id,
         code=transaction_pb2.TxValidationCode.Name(judged.code),
         mspid=creator.mspid,
-        signer=_common_name(creator),
-        fingerprint=fingerprint(creator.certificate),
+        signer=signer,
+        fingerprint=print_of_signer,
         endorsers=tuple(sorted({member.mspid for member in judged.endorsers})),
         timestamp=transaction.timestamp,
         function=transaction.function,
@@ -66,9 +68,11 @@ def _call(number: int, judged: Judged, transaction: EndorserTransaction, creator
     )
 
 
-def _common_name(member: Member) -> str:
+@functools.lru_cache(maxsize=1024)
+def _signer(member: Member) -> tuple[str, str]:
+    """Common name and fingerprint: kept, because the same few members sign nearly everything."""
     names = member.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return str(names[0].value) if names else ""
+    return str(names[0].value) if names else "", fingerprint(member.certificate)
 
 
 def _object(data: bytes) -> dict[str, Any]:

@@ -51,14 +51,14 @@ async def export_ledger(client: BlockSource, path: Path) -> Exported:
     """Write the ledger as it is now to `path`; the file appears only when it is complete and on disk. Raises InputError."""
     height = await client.height()
     try:
-        with _replacing(path) as file:
+        with replacing(path) as file:
             return await _write(client, height, file, path)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}; choose another place for the file") from error
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path) -> Iterator[BinaryIO]:
     """A new file that takes the place of `path` when the block ends without an error, and leaves no trace otherwise."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     partial = Path(name)

@@ -83,7 +83,8 @@ class TokenBook:
         budget = escrow.per_round_micro if settlement["accepted"] else 0
         weights = {
             entry["mspid"]: incentives.weight(self._trust.states.get(entry["mspid"], TrustState()))
-            for entry in settlement["hospitals"] if entry["contributed"]
+            for entry in settlement["hospitals"]
+            if entry["contributed"]
         }
         pay, remainder = incentives.split(budget, weights)
         fines = sum(self._book(call, entry, pay.get(entry["mspid"], 0)) for entry in settlement["hospitals"])

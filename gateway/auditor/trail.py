@@ -65,9 +65,20 @@ def _concerns(call: ContractCall, task_id: str) -> bool:
 
 def _entry(call: ContractCall) -> TrailEntry:
     return TrailEntry(
-        block=call.block, tx_id=call.tx_id, time=call.timestamp, mspid=call.mspid, signer=call.signer, fingerprint=call.fingerprint,
-        endorsers=call.endorsers, function=call.function, code=call.code, text=_text(call), argument=call.argument, event=call.event,
-        payload=call.payload)
+        block=call.block,
+        tx_id=call.tx_id,
+        time=call.timestamp,
+        mspid=call.mspid,
+        signer=call.signer,
+        fingerprint=call.fingerprint,
+        endorsers=call.endorsers,
+        function=call.function,
+        code=call.code,
+        text=_text(call),
+        argument=call.argument,
+        event=call.event,
+        payload=call.payload,
+    )
 
 
 def _text(call: ContractCall) -> str:
@@ -81,15 +92,17 @@ def _text(call: ContractCall) -> str:
 def _submitted(call: ContractCall) -> str:
     task = call.argument
     return (
-        f"{call.mspid} submitted task {task['task_id']}, \"{task['title']}\", for {task['purpose']}: {task['rounds']} rounds, "
-        f"ε {_micro(task['epsilon_micro'])}, reward {_tokens(task['reward_micro'])}, document {task['digest'][:_SHORT]}")
+        f'{call.mspid} submitted task {task["task_id"]}, "{task["title"]}", for {task["purpose"]}: {task["rounds"]} rounds, '
+        f"ε {_micro(task['epsilon_micro'])}, reward {_tokens(task['reward_micro'])}, document {task['digest'][:_SHORT]}"
+    )
 
 
 def _approved(call: ContractCall) -> str:
     answer = call.argument
     return (
         f"{call.mspid} approved document {answer['digest'][:_SHORT]} with data set {answer['dataset']}, {answer['patients']} patients, "
-        f"at most ε {_micro(answer['epsilon_micro'])}, up to round {answer['last_round']}")
+        f"at most ε {_micro(answer['epsilon_micro'])}, up to round {answer['last_round']}"
+    )
 
 
 def _rejected(call: ContractCall) -> str:
@@ -107,7 +120,8 @@ def _key_confirmed(call: ContractCall) -> str:
 def _debited(call: ContractCall) -> str:
     spends = "; ".join(
         f"{spend['partition']}: {spend['steps']} × {spend['mechanism']}, σ {_micro(spend['noise_multiplier_micro'])}"
-        for spend in call.argument["spends"])
+        for spend in call.argument["spends"]
+    )
     return f"{_round(call)}: {call.mspid} debited its privacy budget ({spends})"
 
 
@@ -146,7 +160,8 @@ def _scores_revealed(call: ContractCall) -> str:
     scores = call.argument["scores"]
     return (
         f"{_round(call)}: {call.mspid} scored the candidate {scores['candidate_digest'][:_SHORT]} {_micro(scores['candidate_micro'])} "
-        f"and {len(scores['groups'])} groups")
+        f"and {len(scores['groups'])} groups"
+    )
 
 
 def _rejoined(call: ContractCall) -> str:
@@ -160,8 +175,8 @@ def _settled(call: ContractCall) -> str:
     fined = ", ".join(f"{entry['mspid']} {_tokens(entry['deposit_micro'])}" for entry in settlement["hospitals"] if entry["deposit_micro"])
     after = "" if settlement["task_phase"] == "rounds" else f"; the task is {settlement['task_phase']}"
     return (
-        f"round {settlement['round']}: settled, candidate {outcome}; paid: {paid or 'nobody'}"
-        f"{f'; fined: {fined}' if fined else ''}{after}")
+        f"round {settlement['round']}: settled, candidate {outcome}; paid: {paid or 'nobody'}{f'; fined: {fined}' if fined else ''}{after}"
+    )
 
 
 def _abandoned(call: ContractCall) -> str:

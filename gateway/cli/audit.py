@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gateway.cli.evidence import check_proof, checkpoint, processes_option, prove
 from gateway.cli.options import PathType, format_option, task_id_option
 from gateway.cli.output import Result
 from gateway.errors import InputError, VerificationFailed
@@ -22,25 +23,39 @@ blocks_option = click.option("--blocks", type=PathType(), metavar="FILE", help="
 
 @click.group()
 def audit() -> None:
-    """Verify the ledger, export it, and read a task's story."""
+    """Verify the ledger, keep evidence of it, and read a task's story."""
+
+
+for evidence_verb in (checkpoint, prove, check_proof):
+    audit.add_command(evidence_verb)
 
 
 @audit.command()
 @ledger_option
 @blocks_option
+@click.option("--checkpoint", "kept", type=PathType(), multiple=True, metavar="FILE", help="A checkpoint the ledger must agree with.")
+@processes_option
 @format_option
-def verify(config: Path | None, blocks: Path | None) -> Result:
+def verify(config: Path | None, blocks: Path | None, kept: tuple[Path, ...], processes: int | None) -> Result:
     """Check every block, signature and validation, and recompute trust, balances and budgets."""
+    from gateway.auditor.checkpoints import read_checkpoints
     from gateway.auditor.verify import verify_file, verify_ledger
+    from gateway.cli.bar import bar
     from gateway.cli.connected import with_client
 
-    if _from_file(config, blocks):
-        report = verify_file(_given(blocks))
-    else:
-        report = with_client(_given(config), lambda client, _: verify_ledger(client))
+    from_file, checkpoints = _from_file(config, blocks), read_checkpoints(kept)
+    with bar("verifying") as progress:
+        if from_file:
+            report = verify_file(_given(blocks), checkpoints=checkpoints, processes=processes, progress=progress)
+        else:
+            report = with_client(
+                _given(config),
+                lambda client, _: verify_ledger(client, checkpoints=checkpoints, processes=processes, progress=progress),
+            )
     if not report.verified:
-        raise VerificationFailed(_finding(report))
-    return Result(asdict(report), _lines(report))
+        raise VerificationFailed(report.finding)
+    agreed = [f"agrees with the checkpoint of {one.signer}, of height {one.height}" for one in checkpoints]
+    return Result({**asdict(report), "checkpoints": [one.height for one in checkpoints]}, [*_lines(report), *agreed])
 
 
 @audit.command()
@@ -93,13 +108,6 @@ def _given(path: Path | None) -> Path:
 async def _all_blocks(client: "Gateway") -> "list[common_pb2.Block]":
     height = await client.height()
     return [block async for block in client.blocks(start=0, stop=height - 1)]
-
-
-def _finding(report: "AuditReport") -> str:
-    if report.first_bad_block is not None:
-        return f"block {report.first_bad_block} is bad ({report.step}): {report.reason}"
-    more = f" (and {len(report.problems) - 1} more findings)" if len(report.problems) > 1 else ""
-    return f"the blocks are sound, but what the ledger says does not follow from them: {report.problems[0]}{more}"
 
 
 def _lines(report: "AuditReport") -> list[str]:

@@ -34,14 +34,18 @@ async def test_an_honest_history_computes_again(finished: Recording, tmp_path: P
     assert report == verify_file(write_ledger(tmp_path / "blocks", finished.blocks))
 
 
-@pytest.mark.parametrize("behaviour", [
-    Behaviour(other_candidate={"H01MSP", "H02MSP", "H03MSP"}),
-    Behaviour(candidate_micro=-900_000),
-    Behaviour(silent={"score_commit": {"H01MSP", "H02MSP", "H03MSP"}}),
-    Behaviour(silent={"reveal": {"H01MSP"}}),
-    Behaviour(silent={"commit": {"H01MSP", "H02MSP", "H03MSP"}}),
-    Behaviour(rejected_groups=(0,)),
-], ids=["disputed", "worse", "unjudged", "unopened", "abandoned", "rejected"])
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        Behaviour(other_candidate={"H01MSP", "H02MSP", "H03MSP"}),
+        Behaviour(candidate_micro=-900_000),
+        Behaviour(silent={"score_commit": {"H01MSP", "H02MSP", "H03MSP"}}),
+        Behaviour(silent={"reveal": {"H01MSP"}}),
+        Behaviour(silent={"commit": {"H01MSP", "H02MSP", "H03MSP"}}),
+        Behaviour(rejected_groups=(0,)),
+    ],
+    ids=["disputed", "worse", "unjudged", "unopened", "abandoned", "rejected"],
+)
 async def test_histories_that_go_wrong_compute_again(behaviour: Behaviour) -> None:
     report = await audit(played(3, 1, behaviour))
     assert report.problems == ()
@@ -60,16 +64,19 @@ def record_of(recording: Recording, *name: Any) -> dict[str, Any]:
     return dict(canonical.loads(value))
 
 
-@pytest.mark.parametrize(("name", "change", "area"), [
-    (("account", "H01MSP"), {"balance_micro": 10**12}, "balances"),
-    (("account", "H01MSP"), {"bond_micro": 0}, "balances"),
-    (("treasury", TASK, 1), {"amount_micro": 1}, "balances"),
-    (("trust", "H01MSP"), {"positive": 10**9}, "trust"),
-    (("trust", "H01MSP"), {"streak": 10}, "trust"),
-    (("filter", "H01MSP", "patients", "train"), {"spent_micro": [0] * 15}, "budgets"),
-    (("filter", "H01MSP", "patients", "train"), {"caps_micro": [10**12] * 15}, "budgets"),
-    (("task_filter", TASK, "H01MSP", "validation"), {"epsilon_micro": 10**9}, "budgets"),
-])
+@pytest.mark.parametrize(
+    ("name", "change", "area"),
+    [
+        (("account", "H01MSP"), {"balance_micro": 10**12}, "balances"),
+        (("account", "H01MSP"), {"bond_micro": 0}, "balances"),
+        (("treasury", TASK, 1), {"amount_micro": 1}, "balances"),
+        (("trust", "H01MSP"), {"positive": 10**9}, "trust"),
+        (("trust", "H01MSP"), {"streak": 10}, "trust"),
+        (("filter", "H01MSP", "patients", "train"), {"spent_micro": [0] * 15}, "budgets"),
+        (("filter", "H01MSP", "patients", "train"), {"caps_micro": [10**12] * 15}, "budgets"),
+        (("task_filter", TASK, "H01MSP", "validation"), {"epsilon_micro": 10**9}, "budgets"),
+    ],
+)
 async def test_a_record_that_the_rules_do_not_give_is_found(name: tuple[Any, ...], change: dict[str, Any], area: str) -> None:
     recording = played(3, 1, Behaviour(silent={"reveal": {"H03MSP"}}, candidate_micro=10_000))
     before = record_of(recording, *name) if key(*name) in recording.consortium.ledger.state else {"task_id": TASK, "round": 1, "schema": 1}
@@ -122,8 +129,20 @@ class TestTrail:
     def test_a_task_is_told_in_order(self, finished: Recording) -> None:
         told = trail(finished.blocks, TASK)
         functions = [entry.function for entry in told]
-        order = ["submit_task", "approve_task", "commit_key_share", "confirm_key", "debit", "commit", "reveal", "post_sums", "post_share",
-                 "post_candidate", "commit_scores", "reveal_scores"]
+        order = [
+            "submit_task",
+            "approve_task",
+            "commit_key_share",
+            "confirm_key",
+            "debit",
+            "commit",
+            "reveal",
+            "post_sums",
+            "post_share",
+            "post_candidate",
+            "commit_scores",
+            "reveal_scores",
+        ]
         assert [function for function in dict.fromkeys(functions) if function in order] == order
         assert [entry.block for entry in told] == sorted(entry.block for entry in told)
         assert functions.count("approve_task") == 6

@@ -49,7 +49,8 @@ def quorum_policy(consenters: Sequence[SigningIdentity]) -> policies_pb2.Policy:
     principals = [
         msp_principal_pb2.MSPPrincipal(
             principal_classification=msp_principal_pb2.MSPPrincipal.IDENTITY,
-            principal=identities_pb2.SerializedIdentity(mspid="OrdererMSP", id_bytes=consenter.certificate_pem).SerializeToString())
+            principal=identities_pb2.SerializedIdentity(mspid="OrdererMSP", id_bytes=consenter.certificate_pem).SerializeToString(),
+        )
         for consenter in consenters
     ]
     rules = [policies_pb2.SignaturePolicy(signed_by=index) for index in range(len(consenters))]
@@ -84,11 +85,14 @@ def test_a_quorum_of_numbered_orderers_signs_a_block(chain: Consortium, consente
         assert verify_blocks([first, signed]).height == 2
 
 
-@pytest.mark.parametrize(("numbers", "reason"), [
-    ({1: 0, 2: 1}, "do not satisfy"),
-    ({1: 0, 2: 1, 3: 3}, "does not match"),
-    ({1: 0, 2: 1, 9: 2}, "number 9 is not in"),
-])
+@pytest.mark.parametrize(
+    ("numbers", "reason"),
+    [
+        ({1: 0, 2: 1}, "do not satisfy"),
+        ({1: 0, 2: 1, 3: 3}, "does not match"),
+        ({1: 0, 2: 1, 9: 2}, "number 9 is not in"),
+    ],
+)
 def test_less_is_not_enough(chain: Consortium, consenters: list[SigningIdentity], numbers: dict[int, int], reason: str) -> None:
     first = genesis(chain, consenters)
     signed = block(chain, first, {number: consenters[index] for number, index in numbers.items()})

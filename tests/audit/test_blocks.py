@@ -73,8 +73,9 @@ def test_metadata_that_cannot_be_read_is_one_error() -> None:
 
 def test_a_transaction_is_read_as_it_was_built() -> None:
     chain = Consortium()
-    transaction = parse_envelope(chain.transaction(
-        b"put", b"x", reads=[("a", (1, 2)), ("b", None)], writes=[("a", b"v"), ("b", None)], event=("done", b"payload")))
+    transaction = parse_envelope(
+        chain.transaction(b"put", b"x", reads=[("a", (1, 2)), ("b", None)], writes=[("a", b"v"), ("b", None)], event=("done", b"payload"))
+    )
     assert isinstance(transaction, EndorserTransaction)
     assert (transaction.function, transaction.args, transaction.channel) == ("put", (b"put", b"x"), CHANNEL)
     assert [(read.key, read.version) for read in transaction.reads] == [("a", Version(1, 2)), ("b", None)]

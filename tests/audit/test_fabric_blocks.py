@@ -22,8 +22,18 @@ from tests.support.ledger_file import write_ledger
 
 VECTORS = sorted((Path(__file__).parent / "vectors").glob("fabric-*.blocks.gz"))
 CODES = {
-    "VALID", "MVCC_READ_CONFLICT", "PHANTOM_READ_CONFLICT", "ENDORSEMENT_POLICY_FAILURE", "DUPLICATE_TXID", "INVALID_ENDORSER_TRANSACTION",
-    "BAD_PROPOSAL_TXID", "BAD_RESPONSE_PAYLOAD", "BAD_RWSET", "INVALID_CHAINCODE", "INVALID_OTHER_REASON", "ILLEGAL_WRITESET",
+    "VALID",
+    "MVCC_READ_CONFLICT",
+    "PHANTOM_READ_CONFLICT",
+    "ENDORSEMENT_POLICY_FAILURE",
+    "DUPLICATE_TXID",
+    "INVALID_ENDORSER_TRANSACTION",
+    "BAD_PROPOSAL_TXID",
+    "BAD_RESPONSE_PAYLOAD",
+    "BAD_RWSET",
+    "INVALID_CHAINCODE",
+    "INVALID_OTHER_REASON",
+    "ILLEGAL_WRITESET",
     "BAD_COMMON_HEADER",
 }
 
@@ -83,11 +93,18 @@ def _other_channel(update: configtx_pb2.ConfigUpdateEnvelope) -> None:
     update.config_update = changed.SerializeToString()
 
 
-@pytest.mark.parametrize(("tamper", "reason"), [
-    (_without_signatures, "not signed as its policy"), (_one_signature, "not signed as its policy"), (_other_channel, "for channel"),
-])
+@pytest.mark.parametrize(
+    ("tamper", "reason"),
+    [
+        (_without_signatures, "not signed as its policy"),
+        (_one_signature, "not signed as its policy"),
+        (_other_channel, "for channel"),
+    ],
+)
 def test_an_update_needs_its_signatures(
-    recorded: list[common_pb2.Block], tamper: Callable[[configtx_pb2.ConfigUpdateEnvelope], None], reason: str,
+    recorded: list[common_pb2.Block],
+    tamper: Callable[[configtx_pb2.ConfigUpdateEnvelope], None],
+    reason: str,
 ) -> None:
     before, after = (recorded[number].data.data[0] for number in config_blocks(recorded)[1:3])
     config = ChannelConfig.parse(before)

@@ -101,11 +101,14 @@ class TestKeyPolicies:
         signers = [member(orgs[number], orgs[number].peer) for number in endorsers]
         return set(self.rules(orgs).failures(CHAINCODE, [rwset], signers))
 
-    @pytest.mark.parametrize("rwset", [
-        NamespaceRwset(CHAINCODE, writes=(Write("budget", b"2"),)),
-        NamespaceRwset(CHAINCODE, writes=(Write("budget", None),)),
-        NamespaceRwset(CHAINCODE, metadata_writes=(MetadataWrite("budget", ()),)),
-    ])
+    @pytest.mark.parametrize(
+        "rwset",
+        [
+            NamespaceRwset(CHAINCODE, writes=(Write("budget", b"2"),)),
+            NamespaceRwset(CHAINCODE, writes=(Write("budget", None),)),
+            NamespaceRwset(CHAINCODE, metadata_writes=(MetadataWrite("budget", ()),)),
+        ],
+    )
     def test_the_keys_own_organisation_must_endorse_and_is_enough(self, orgs: list[Org], rwset: NamespaceRwset) -> None:
         assert self.failures(orgs, rwset, 0, 1, 2) == {ENDORSEMENT_POLICY_FAILURE}
         assert self.failures(orgs, rwset, 3) == set()

@@ -7,9 +7,10 @@ from fabric_protos.common import common_pb2
 from fabric_protos.peer import transaction_pb2
 
 from fabric.blocks import LAST_CONFIG, ORDERER, SIGNATURES, TRANSACTIONS_FILTER, build_block, data_hash, header_hash
+from fabric.checkpoint import Checkpoint
 from fabric.mvcc import summarise
 from fabric.rwset import RangeQuery, Read, Version
-from fabric.verify import Checkpoint, Step, VerificationError, verify_blocks
+from fabric.verify import Step, VerificationError, verify_blocks
 from tests.support.chain import MVCC_READ_CONFLICT, VALID, Consortium
 
 Tamper = Callable[[Consortium], None]
@@ -18,10 +19,13 @@ Tamper = Callable[[Consortium], None]
 def ledger() -> Consortium:
     chain = Consortium()
     chain.put(a=b"1", b=b"2")
-    chain.add([
-        chain.transaction(reads=[("a", (1, 0))], writes=[("a", b"3")]),
-        chain.transaction(reads=[("a", (1, 0))], writes=[("a", b"4")]),
-    ], [VALID, MVCC_READ_CONFLICT])
+    chain.add(
+        [
+            chain.transaction(reads=[("a", (1, 0))], writes=[("a", b"3")]),
+            chain.transaction(reads=[("a", (1, 0))], writes=[("a", b"4")]),
+        ],
+        [VALID, MVCC_READ_CONFLICT],
+    )
     chain.put(c=b"5")
     return chain
 
@@ -77,8 +81,7 @@ def _fork(chain: Consortium) -> None:
 
 def _foreign_orderer(chain: Consortium) -> None:
     block = chain.blocks[3]
-    chain.blocks[3] = build_block(
-        3, block.header.previous_hash, list(block.data.data), [VALID], Consortium().orderer.orderer, 0, b"n" * 24)
+    chain.blocks[3] = build_block(3, block.header.previous_hash, list(block.data.data), [VALID], Consortium().orderer.orderer, 0, b"n" * 24)
 
 
 def _hospital_as_orderer(chain: Consortium) -> None:
@@ -133,27 +136,30 @@ def _genesis_orderer_slot(chain: Consortium) -> None:
     chain.blocks[0].metadata.metadata[ORDERER] = b"\x0a\x01x"
 
 
-@pytest.mark.parametrize(("tamper", "block", "step"), [
-    (_flip_code, 2, Step.TRANSACTIONS),
-    (_drop_code, 2, Step.TRANSACTIONS),
-    (_swap_transactions, 2, Step.DATA_HASH),
-    (_swap_transactions_and_rehash, 2, Step.ORDERER_SIGNATURES),
-    (_drop_block, 2, Step.NUMBER),
-    (_renumbered_drop, 2, Step.PREVIOUS_HASH),
-    (_fork, 2, Step.PREVIOUS_HASH),
-    (_foreign_orderer, 3, Step.ORDERER_SIGNATURES),
-    (_hospital_as_orderer, 3, Step.ORDERER_SIGNATURES),
-    (_no_signature, 3, Step.ORDERER_SIGNATURES),
-    (_second_name, 3, Step.ORDERER_SIGNATURES),
-    (_repeated_signature, 3, Step.ORDERER_SIGNATURES),
-    (_last_config, 3, Step.METADATA),
-    (_orderer_slot, 3, Step.METADATA),
-    (_commit_hash_appears, 3, Step.METADATA),
-    (_commit_hash_invented, 1, Step.METADATA),
-    (_extra_slot, 3, Step.ENCODING),
-    (_unknown_field, 3, Step.ENCODING),
-    (_genesis_orderer_slot, 0, Step.METADATA),
-])
+@pytest.mark.parametrize(
+    ("tamper", "block", "step"),
+    [
+        (_flip_code, 2, Step.TRANSACTIONS),
+        (_drop_code, 2, Step.TRANSACTIONS),
+        (_swap_transactions, 2, Step.DATA_HASH),
+        (_swap_transactions_and_rehash, 2, Step.ORDERER_SIGNATURES),
+        (_drop_block, 2, Step.NUMBER),
+        (_renumbered_drop, 2, Step.PREVIOUS_HASH),
+        (_fork, 2, Step.PREVIOUS_HASH),
+        (_foreign_orderer, 3, Step.ORDERER_SIGNATURES),
+        (_hospital_as_orderer, 3, Step.ORDERER_SIGNATURES),
+        (_no_signature, 3, Step.ORDERER_SIGNATURES),
+        (_second_name, 3, Step.ORDERER_SIGNATURES),
+        (_repeated_signature, 3, Step.ORDERER_SIGNATURES),
+        (_last_config, 3, Step.METADATA),
+        (_orderer_slot, 3, Step.METADATA),
+        (_commit_hash_appears, 3, Step.METADATA),
+        (_commit_hash_invented, 1, Step.METADATA),
+        (_extra_slot, 3, Step.ENCODING),
+        (_unknown_field, 3, Step.ENCODING),
+        (_genesis_orderer_slot, 0, Step.METADATA),
+    ],
+)
 def test_tampering_is_found_at_its_block(tamper: Tamper, block: int, step: Step) -> None:
     chain = ledger()
     tamper(chain)
@@ -285,11 +291,14 @@ class TestConflicts:
     def query(self, *reads: tuple[str, tuple[int, int]], start: str = "a", end: str = "c", exhausted: bool = True) -> RangeQuery:
         return RangeQuery(start, end, exhausted, tuple(Read(key, Version(*version)) for key, version in reads))
 
-    @pytest.mark.parametrize(("query", "code"), [
-        ((("a", (2, 0)), ("b", (1, 0))), VALID),
-        ((("a", (2, 0)),), transaction_pb2.PHANTOM_READ_CONFLICT),
-        ((("a", (1, 0)), ("b", (1, 0))), transaction_pb2.PHANTOM_READ_CONFLICT),
-    ])
+    @pytest.mark.parametrize(
+        ("query", "code"),
+        [
+            ((("a", (2, 0)), ("b", (1, 0))), VALID),
+            ((("a", (2, 0)),), transaction_pb2.PHANTOM_READ_CONFLICT),
+            ((("a", (1, 0)), ("b", (1, 0))), transaction_pb2.PHANTOM_READ_CONFLICT),
+        ],
+    )
     def test_a_range_must_hold_what_it_held(self, query: tuple[tuple[str, tuple[int, int]], ...], code: int) -> None:
         chain = ledger()
         chain.add([chain.transaction(queries=[self.query(*query)])], [code])

@@ -32,11 +32,13 @@ def test_the_state_is_what_a_dictionary_would_hold(blocks: list[list[dict[str, b
 
 def test_what_a_transaction_leaves_unsaid_of_a_key_stays() -> None:
     state = WorldState()
-    for number, rwset in enumerate([
-        NamespaceRwset("cc", writes=(Write("k", b"1"),), metadata_writes=(MetadataWrite("k", (("m", b"x"),)),)),
-        NamespaceRwset("cc", writes=(Write("k", b"2"),)),
-        NamespaceRwset("cc", metadata_writes=(MetadataWrite("absent", (("m", b"x"),)),)),
-    ]):
+    for number, rwset in enumerate(
+        [
+            NamespaceRwset("cc", writes=(Write("k", b"1"),), metadata_writes=(MetadataWrite("k", (("m", b"x"),)),)),
+            NamespaceRwset("cc", writes=(Write("k", b"2"),)),
+            NamespaceRwset("cc", metadata_writes=(MetadataWrite("absent", (("m", b"x"),)),)),
+        ]
+    ):
         updates = Updates(state)
         updates.apply([rwset], Version(number, 0))
         state.commit(updates)
@@ -51,10 +53,17 @@ def _updates_message() -> type:
     field = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name="updates_oracle.proto", package="oracle", syntax="proto3")
     write = file.message_type.add(name="Write")
-    for number, (name, kind) in enumerate([
-        ("namespace", field.TYPE_STRING), ("collection", field.TYPE_STRING), ("key", field.TYPE_BYTES), ("is_delete", field.TYPE_BOOL),
-        ("value", field.TYPE_BYTES), ("version", field.TYPE_BYTES),
-    ], start=1):
+    for number, (name, kind) in enumerate(
+        [
+            ("namespace", field.TYPE_STRING),
+            ("collection", field.TYPE_STRING),
+            ("key", field.TYPE_BYTES),
+            ("is_delete", field.TYPE_BOOL),
+            ("value", field.TYPE_BYTES),
+            ("version", field.TYPE_BYTES),
+        ],
+        start=1,
+    ):
         write.field.add(name=name, number=number, type=kind, label=field.LABEL_OPTIONAL)
     updates = file.message_type.add(name="Updates")
     updates.field.add(name="writes", number=1, type=field.TYPE_MESSAGE, type_name=".oracle.Write", label=field.LABEL_REPEATED)
@@ -66,17 +75,22 @@ def _updates_message() -> type:
 def test_the_commit_hash_covers_codes_updates_and_the_one_before() -> None:
     updates = Updates(WorldState())
     private = CollectionRwset("secret", (), (HashedWrite(b"\x02", b"v"), HashedWrite(b"\x01", None)), ())
-    updates.apply([
-        NamespaceRwset("zeta", writes=(Write("k", b"1"),), collections=(private,)),
-        NamespaceRwset("alpha", writes=(Write("z", None), Write("a", b"2"))),
-    ], Version(300, 0))
+    updates.apply(
+        [
+            NamespaceRwset("zeta", writes=(Write("k", b"1"),), collections=(private,)),
+            NamespaceRwset("alpha", writes=(Write("z", None), Write("a", b"2"))),
+        ],
+        Version(300, 0),
+    )
     version = b"\x02\x01\x2c\x00"
-    expected = _updates_message()(writes=[
-        {"namespace": "alpha", "key": b"a", "value": b"2", "version": version},
-        {"key": b"z", "is_delete": True, "version": version},
-        {"namespace": "zeta", "key": b"k", "value": b"1", "version": version},
-        {"collection": "secret", "key": b"\x01", "is_delete": True, "version": version},
-        {"key": b"\x02", "value": b"v", "version": version},
-    ])
+    expected = _updates_message()(
+        writes=[
+            {"namespace": "alpha", "key": b"a", "value": b"2", "version": version},
+            {"key": b"z", "is_delete": True, "version": version},
+            {"namespace": "zeta", "key": b"k", "value": b"1", "version": version},
+            {"collection": "secret", "key": b"\x01", "is_delete": True, "version": version},
+            {"key": b"\x02", "value": b"v", "version": version},
+        ]
+    )
     codes = [0, 11]
     assert commit_hash(codes, updates, b"before") == sha256(b"\x02\x00\x0b" + expected.SerializeToString() + b"before")

@@ -13,8 +13,9 @@ from fabric.channel import ChannelConfig
 from fabric.crypto import IdentityError, SigningIdentity
 from fabric.devledger.admission import Admission
 from fabric.devledger.store import open_store
+from fabric.examination import examine_envelope
 from fabric.transactions import MalformedTransaction
-from fabric.validation import Judge, KnownTransactions
+from fabric.validation import Judge, KnownIds
 from fabric.worldstate import WorldState
 from tests.support import key_value_contract
 from tests.support.ledger import Network, prepare, running
@@ -32,7 +33,7 @@ class Door:
         channel = ChannelConfig.parse(common_pb2.Block.FromString(store.block(0)).data.data[0])
         store.close()
         self.admission = Admission(channel, network.chaincode, lambda: datetime.datetime.now(datetime.UTC))
-        self.judge = Judge(channel, channel.members, WorldState(), KnownTransactions())
+        self.judge = Judge(channel, channel.members, WorldState(), KnownIds())
 
     @staticmethod
     async def _endorsed(network: Network) -> bytes:
@@ -48,7 +49,7 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Door:
 def test_the_untouched_transaction_passes(door: Door) -> None:
     submission = door.admission.accept(door.payload, door.creator.sign(door.payload))
     assert submission.endorsement_code == 0
-    assert door.judge.envelope(submission.envelope).code == 0
+    assert door.judge.envelope(examine_envelope(submission.envelope)).code == 0
 
 
 def test_no_byte_can_be_changed_after_signing(door: Door) -> None:
@@ -73,7 +74,7 @@ def test_whatever_a_member_signs_the_ledger_and_the_auditor_agree(door: Door, da
         submission = door.admission.accept(payload, door.creator.sign(payload))
     except (MalformedTransaction, IdentityError):
         return
-    assert door.judge.envelope(submission.envelope).code == submission.endorsement_code
+    assert door.judge.envelope(examine_envelope(submission.envelope)).code == submission.endorsement_code
 
 
 @given(noise=st.binary(max_size=200))
