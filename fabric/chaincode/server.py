@@ -1,5 +1,6 @@
 """The gRPC server that peers connect to."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -61,37 +62,50 @@ class ChaincodeService:
         self._contract = contract
         self._workers = Workers(running=settings.running, admitted=settings.admitted)
         self._server = grpc.aio.server(options=_OPTIONS)
+        self._health = health.aio.HealthServicer()
+        self._sessions: set[Session] = set()
         self.port = 0
 
     async def start(self) -> None:
         """Listen; `port` then holds the port bound. Raises ChaincodeServiceError if the settings or the address forbid it."""
         chaincode_shim_pb2_grpc.add_ChaincodeServicer_to_server(self, self._server)
-        state = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(state, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         try:
             self.port = self._bind()
         except RuntimeError as error:
-            raise ChaincodeServiceError(f"cannot listen on {self._settings.listen}: is the port in use?") from error
+            raise ChaincodeServiceError(
+                f"cannot listen on {self._settings.listen};"
+                " check that the port is free, and that the TLS certificate and private key belong together"
+            ) from error
         await self._server.start()
-        await state.set("", health_pb2.HealthCheckResponse.SERVING)
+        await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self, grace_s: float) -> None:
-        """Take no more calls, give running ones `grace_s` to end, then close."""
+        """Take no more calls, give running ones `grace_s` to end and be answered, then close."""
+        self._workers.refuse_more()
+        await self._health.enter_graceful_shutdown()
+        # A peer's stream never ends by itself: without this every stop would take the whole of `grace_s`.
+        ending = asyncio.gather(*(session.finish() for session in self._sessions))
         await self._server.stop(grace_s)
+        ending.cancel()
         self._workers.close()
 
     async def Connect(self, request_iterator: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802 (gRPC's name)
         session = Session(self._contract, self._settings.package_id, self._workers)
-        async with aclosing(session.converse(request_iterator)) as outgoing:  # closed at once when the peer is gone
-            async for message in outgoing:
-                yield message
+        self._sessions.add(session)
+        try:
+            async with aclosing(session.converse(request_iterator)) as outgoing:  # closed at once when the peer is gone
+                async for message in outgoing:
+                    yield message
+        finally:
+            self._sessions.discard(session)
 
     def _bind(self) -> int:
         tls = self._settings.tls
         if tls is not None:
             credentials = grpc.ssl_server_credentials([(tls.private_key, tls.certificate)], tls.client_ca, require_client_auth=True)
             return self._server.add_secure_port(self._settings.listen, credentials)
-        if not self._settings.plain_on_loopback or not _is_loopback(self._settings.listen):
+        if not self._settings.plain_on_loopback or not is_loopback(self._settings.listen):
             raise ChaincodeServiceError(
                 f"no TLS for {self._settings.listen}: give certificate, key and client CA;"
                 " only a loopback address may go without, and only if plain_on_loopback says so"
@@ -99,7 +113,8 @@ class ChaincodeService:
         return self._server.add_insecure_port(self._settings.listen)
 
 
-def _is_loopback(listen: str) -> bool:
+def is_loopback(listen: str) -> bool:
+    """Whether HOST:PORT is reached from this machine only."""
     host = listen.rpartition(":")[0].strip("[]")
     try:
         return ip_address(host).is_loopback

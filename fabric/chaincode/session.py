@@ -38,10 +38,17 @@ class Session:
             yield messages.register(self._package_id)
             while (message := await self._outgoing.get()) is not None:
                 yield message
-            await reader
+            if reader.done():  # or else `finish` ends the conversation, and the peer is still there
+                reader.result()
         finally:
             reader.cancel()
             self._end()
+
+    async def finish(self) -> None:
+        """Once the calls that run are answered, end the conversation; no more are let in by then (Workers.refuse_more)."""
+        while self._calls:
+            await asyncio.wait(self._calls)
+        self._outgoing.put_nowait(None)
 
     async def _read(self, incoming: AsyncIterator[Any]) -> None:
         try:
@@ -66,7 +73,7 @@ class Session:
 
     def _start(self, request: Any) -> None:
         if not self._workers.admit():
-            self._outgoing.put_nowait(messages.failed(request, "the chaincode service is busy"))
+            self._outgoing.put_nowait(messages.failed(request, "the chaincode service is busy or stopping"))
             return
         call = asyncio.create_task(self._call(request))
         self._calls.add(call)

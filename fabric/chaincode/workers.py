@@ -19,13 +19,18 @@ class Workers:
     def __init__(self, *, running: int, admitted: int) -> None:
         self._threads = ThreadPoolExecutor(running, thread_name_prefix="contract")
         self._free = admitted
+        self._refusing = False
 
     def admit(self) -> bool:
         """Take a place; False if there is none. A place taken is given back by `release`."""
-        if self._free == 0:
+        if self._refusing or self._free == 0:
             return False
         self._free -= 1
         return True
+
+    def refuse_more(self) -> None:
+        """Let no further call in."""
+        self._refusing = True
 
     def release(self) -> None:
         self._free += 1

@@ -19,17 +19,28 @@ if TYPE_CHECKING:  # the demo loads what the command line's help does not need
 @click.option("--rounds", type=click.IntRange(1, 10_000), help="Train this many rounds instead of the task file's.")
 @click.option("--misbehave", multiple=True, metavar="N=KIND", help="Let hospital N cheat: label-flip, noise, replay, scale or offline.")
 @click.option("--out", type=PathType(), default=Path("demo-output"), show_default=True, metavar="DIR", help="For the results.")
+@click.option("--ledger", type=click.Choice(["embedded", "fabric"]), default="embedded", show_default=True, help="Which ledger to run on.")
+@click.option("--fabric-home", type=PathType(), metavar="DIR", help="An unpacked Fabric release, 2.5 or 3.1, for --ledger fabric.")
 @click.option("--keep-running", is_flag=True, help="Leave ledger and gateways up until interrupted.")
 @format_option
 def demo(
-    hospitals: Path | None, task: Path | None, rounds: int | None, misbehave: tuple[str, ...], out: Path, keep_running: bool
+    hospitals: Path | None,
+    task: Path | None,
+    rounds: int | None,
+    misbehave: tuple[str, ...],
+    out: Path,
+    ledger: str,
+    fabric_home: Path | None,
+    keep_running: bool,
 ) -> Result:
     """Let hospitals on this machine train a model together, and verify what they did."""
     from gateway.cli.live import view_for
     from gateway.demo.document import DEFAULT_TASK
     from gateway.demo.run import DemoSettings, run_demo
 
-    settings = DemoSettings(out, task or DEFAULT_TASK, hospitals, rounds, misbehave, keep_running)
+    if (ledger == "fabric") != (fabric_home is not None):
+        raise click.UsageError("--ledger fabric and --fabric-home DIR go together; give both or neither")
+    settings = DemoSettings(out, task or DEFAULT_TASK, hospitals, rounds, misbehave, keep_running, fabric_home)
     with view_for(quiet=speaks_json()) as view:
         result = asyncio.run(run_demo(settings, view))
     return _result(result)

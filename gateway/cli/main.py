@@ -1,5 +1,6 @@
 """The command's entry: finds the verb, runs it, prints what it found, ends with an exit code of the table."""
 
+import os
 import signal
 import sys
 import traceback
@@ -16,6 +17,8 @@ VERBS = {
     "demo": "gateway.cli.demo:demo",
     "init": "gateway.cli.init:init",
     "ledger": "gateway.cli.ledger:ledger",
+    "network": "gateway.cli.network:network",
+    "chaincode": "gateway.cli.chaincode:chaincode",
     "gateway": "gateway.cli.gateway:gateway",
     "register": "gateway.cli.register:register",
     "task": "gateway.cli.task:task",
@@ -38,7 +41,14 @@ def main() -> NoReturn:
     """Run the command line of this process."""
     # A process that is told to stop must still end its children and release its files.
     signal.signal(signal.SIGTERM, _interrupt)
-    sys.exit(run(sys.argv[1:]))
+    try:
+        code = run(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output (`| head`) has had enough. Python would complain once more when it closes the stream at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = ExitCode.OK
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> ExitCode:
@@ -51,6 +61,8 @@ def run(arguments: Sequence[str]) -> ExitCode:
     except (KeyboardInterrupt, click.Abort):
         print_failure("interrupted", ExitCode.INTERRUPTED, "INTERRUPTED", as_json=as_json)
         return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        raise
     except Exception as error:
         if kind_of(error).exit_code is ExitCode.UNEXPECTED:
             traceback.print_exc()

@@ -9,6 +9,10 @@ from fabric.devledger.config import LedgerConfig, LedgerSection, OrdererSection,
 from fabric.devledger.config import write as write_ledger_config
 from fabric.devpki import NodeOu, Organisation, create_organisation
 from gateway.demo.hospitals import AUDIT, ORDERER, RESEARCH, DemoHospital
+from gateway.errors import InputError
+from gateway.network.create import create as create_fabric
+from gateway.network.description import DESCRIPTION, Orderers, load
+from gateway.network.status import running
 from gateway.toml_file import render
 
 # A demo's hospitals are small: with a smaller delta than one in a thousand no budget would teach a model anything.
@@ -16,7 +20,10 @@ BUDGET_EPSILON = 20.0
 BUDGET_DELTA = 1e-3
 MAX_TASK_EPSILON = 10.0
 HEARTBEAT_SECONDS = 2.0
+# A real peer of every organisation executes each beat, all on one machine: with 2 s, slow hospitals would count as silent.
+FABRIC_HEARTBEAT_SECONDS = 10.0
 MINIMUM_PATIENTS = 20
+FABRIC_ORDERERS = Orderers(consensus="raft", count=3)
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,11 @@ class DemoNetwork:
     @property
     def ledger_config(self) -> Path:
         return self.folder / "ledger.toml"
+
+    @property
+    def fabric(self) -> Path:
+        """The folder of the real Fabric network, where the demo runs on one."""
+        return self.folder / "fabric"
 
     @property
     def researcher(self) -> Path:
@@ -54,12 +66,23 @@ class DemoNetwork:
         return Organisation(mspid, self.folder / "pki" / mspid)
 
 
-def create_network(folder: Path, hospitals: Sequence[DemoHospital]) -> DemoNetwork:
-    """Make every organisation's certificates and all configuration files below `folder`, on ports that are free now."""
+@dataclass(frozen=True)
+class LedgerAddress:
+    """Where an organisation reaches the ledger, and whose TLS certificate it finds there."""
+
+    endpoint: str
+    tls_ca: Path
+
+
+def create_network(folder: Path, hospitals: Sequence[DemoHospital], *, on_fabric: bool = False) -> DemoNetwork:
+    """Make every organisation's certificates and all configuration files below `folder`, on ports that are free now.
+
+    The ledger is the embedded one, or a real Fabric network with a peer of each organisation.
+    """
     network = DemoNetwork(folder, tuple(hospital.mspid for hospital in hospitals))
     _create_certificates(network)
-    ledger, *gateways = free_endpoints(1 + len(hospitals))
-    _write_ledger_config(network, ledger)
+    ledger = _describe_fabric(network) if on_fabric else _describe_embedded(network)
+    gateways = free_endpoints(len(hospitals))
     for mspid in network.organisations:
         _write(network.admin(mspid), _client(network, ledger, mspid, "admin"))
     _write(network.researcher, _client(network, ledger, RESEARCH, "researcher"))
@@ -67,6 +90,13 @@ def create_network(folder: Path, hospitals: Sequence[DemoHospital]) -> DemoNetwo
     for hospital, endpoint in zip(hospitals, gateways, strict=True):
         _write(network.gateway(hospital.mspid), _gateway(network, ledger, hospital, endpoint))
     return network
+
+
+def refuse_running_fabric(folder: Path) -> None:
+    """Raise InputError if the real network of an earlier demo in `folder` was started again and still runs."""
+    fabric = DemoNetwork(folder, ()).fabric
+    if (fabric / DESCRIPTION).exists() and running(load(fabric)):
+        raise InputError(f"a Fabric network runs in {fabric}; stop it first with `consortium network down`")
 
 
 def free_endpoints(count: int) -> list[str]:
@@ -87,6 +117,21 @@ def _create_certificates(network: DemoNetwork) -> None:
         identities: dict[str, NodeOu] = {"admin": "admin", "peer": "peer", clients.get(mspid, "gateway"): "client"}
         create_organisation(network.pki(mspid).folder, mspid, identities=identities)
     create_organisation(network.pki(ORDERER).folder, ORDERER, identities={"orderer": "orderer"})
+
+
+Ledger = dict[str, LedgerAddress]
+"""Each organisation's way to the ledger, by MSP id."""
+
+
+def _describe_fabric(network: DemoNetwork) -> Ledger:
+    made = create_fabric(network.fabric, network.organisations, FABRIC_ORDERERS, pki="../pki", orderer_mspid=ORDERER)
+    return {member.mspid: LedgerAddress(member.endpoint, member.organisation.tls_ca) for member in made.members}
+
+
+def _describe_embedded(network: DemoNetwork) -> Ledger:
+    (endpoint,) = free_endpoints(1)
+    _write_ledger_config(network, endpoint)
+    return dict.fromkeys(network.organisations, LedgerAddress(endpoint, network.pki(ORDERER).tls_ca))
 
 
 def _write_ledger_config(network: DemoNetwork, endpoint: str) -> None:
@@ -116,7 +161,7 @@ def _endorser(organisation: Organisation) -> OrganisationSection:
 Sections = dict[str, dict[str, object]]
 
 
-def _client(network: DemoNetwork, ledger: str, mspid: str, name: str) -> Sections:
+def _client(network: DemoNetwork, ledger: Ledger, mspid: str, name: str) -> Sections:
     files = network.pki(mspid).files(name)
     return {
         **_ledger_and_identity(network, ledger, mspid, name),
@@ -124,7 +169,7 @@ def _client(network: DemoNetwork, ledger: str, mspid: str, name: str) -> Section
     }
 
 
-def _gateway(network: DemoNetwork, ledger: str, hospital: DemoHospital, endpoint: str) -> Sections:
+def _gateway(network: DemoNetwork, ledger: Ledger, hospital: DemoHospital, endpoint: str) -> Sections:
     files = network.pki(hospital.mspid).files("gateway")
     sections: Sections = {
         "": {"trial": True},
@@ -136,7 +181,7 @@ def _gateway(network: DemoNetwork, ledger: str, hospital: DemoHospital, endpoint
             "tls_private_key": files.tls_private_key,
             "data": hospital.data,
             "state": network.folder / "state" / hospital.mspid,
-            "heartbeat_seconds": HEARTBEAT_SECONDS,
+            "heartbeat_seconds": FABRIC_HEARTBEAT_SECONDS if network.fabric.exists() else HEARTBEAT_SECONDS,
         },
         "policy": {
             "approve": "automatic",
@@ -152,10 +197,10 @@ def _gateway(network: DemoNetwork, ledger: str, hospital: DemoHospital, endpoint
     return sections
 
 
-def _ledger_and_identity(network: DemoNetwork, ledger: str, mspid: str, name: str) -> Sections:
-    files = network.pki(mspid).files(name)
+def _ledger_and_identity(network: DemoNetwork, ledger: Ledger, mspid: str, name: str) -> Sections:
+    files, address = network.pki(mspid).files(name), ledger[mspid]
     return {
-        "ledger": {"endpoint": ledger, "tls_ca": network.pki(ORDERER).tls_ca, "channel": "consortium", "chaincode": "consortium"},
+        "ledger": {"endpoint": address.endpoint, "tls_ca": address.tls_ca, "channel": "consortium", "chaincode": "consortium"},
         "identity": {"mspid": mspid, "certificate": files.certificate, "private_key": files.private_key},
     }
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -31,6 +31,15 @@ class VerbFailed(ProductError):  # noqa: N818 (the name already says what happen
         super().__init__(message)
         self.exit_code = exit_code
         self.error_code = error_code
+
+
+class Mortal(Protocol):
+    """Something that everything else needs, and that may end."""
+
+    @property
+    def ended(self) -> "asyncio.Task[Any]": ...
+
+    def obituary(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -76,10 +85,14 @@ class Processes:
             process = await asyncio.create_subprocess_exec(
                 *_command(arguments), stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
-        self._guardian.stdin.write(f"{process.pid}\n".encode())  # type: ignore[union-attr]  # it was started with a pipe
+        self.adopt(process.pid)
         child = Child(what, log, process, asyncio.create_task(process.wait()))
         self._children.append(child)
         return child
+
+    def adopt(self, group: int) -> None:
+        """Have a process group ended with the demo, however it ends."""
+        self._guardian.stdin.write(f"{group}\n".encode())  # type: ignore[union-attr]  # it was started with a pipe
 
     async def verb(self, *arguments: str | Path) -> Any:
         """Run `consortium ARGUMENTS` to its end and return its data; raise VerbFailed with its sentence."""
@@ -109,7 +122,7 @@ async def run_verb(*arguments: str | Path) -> Any:
     return _data_of(output, errors, " ".join(takewhile(lambda word: not word.startswith("-"), map(str, arguments))))
 
 
-async def unless_ended(work: Awaitable[Answer], child: Child) -> Answer:
+async def unless_ended(work: Awaitable[Answer], child: Mortal) -> Answer:
     """The result of `work`; raise Unavailable as soon as `child` ends before it."""
     task = asyncio.ensure_future(work)
     try:

@@ -14,11 +14,13 @@ from gateway.config import ClientConfig, GatewayConfig, load_client_config, load
 from gateway.connect import access, ledger_access, open_ledger, tls_identity
 from gateway.demo.baseline import pooled_plain_auc
 from gateway.demo.document import read_document
+from gateway.demo.fabric_ledger import fabric_ledger
 from gateway.demo.folder import held
 from gateway.demo.hospitals import AUDIT, RESEARCH
 from gateway.demo.network import DemoNetwork
-from gateway.demo.processes import Child, Processes, run_verb, unless_ended, until_serving
+from gateway.demo.processes import Child, Mortal, Processes, run_verb, unless_ended, until_serving
 from gateway.errors import TaskIncomplete
+from gateway.network.home import open_home
 from gateway.researcher.gather import gather
 from gateway.researcher.outcome import LedgerOutcome, Outcome
 from gateway.researcher.progress import Progress
@@ -43,6 +45,8 @@ class DemoSettings:
     rounds: int | None = None
     misbehave: tuple[str, ...] = ()
     keep_running: bool = False
+    fabric_home: Path | None = None
+    """The Fabric release to run a real network with; None: the embedded ledger."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,8 @@ async def run_demo(settings: DemoSettings, view: View) -> DemoResult:
     demo = _Demo(settings, view)
     # A task file that cannot be used must not cost an earlier demo's results.
     document, task = read_document(settings.task, rounds=settings.rounds)
+    if settings.fabric_home is not None:
+        await asyncio.to_thread(open_home, settings.fabric_home)
     async with demo.network():
         return await demo.train(document, task)
 
@@ -83,7 +89,7 @@ class _Demo:
         self._started = time.monotonic()
         self._processes: Processes
         self._network: DemoNetwork
-        self._ledger: Child
+        self._ledger: Mortal
         self._gateways: dict[str, Child] = {}
 
     @asynccontextmanager
@@ -91,12 +97,12 @@ class _Demo:
         """The ledger and the gateways, registered and serving."""
         hospitals = ["--hospitals", str(self._settings.hospitals)] if self._settings.hospitals else []
         misbehave = [word for text in self._settings.misbehave for word in ("--misbehave", text)]
-        made = await run_verb("init", "--demo", self._settings.out, *hospitals, *misbehave)
+        ledger = ["--ledger", "fabric"] if self._settings.fabric_home else []
+        made = await run_verb("init", "--demo", self._settings.out, *hospitals, *misbehave, *ledger)
         with held(self._settings.out) as folder:
             self._network = DemoNetwork(folder, tuple(made["hospitals"]))
-            async with Processes(folder / "logs") as self._processes:
-                self._view.say(f"{len(self._network.hospitals)} hospitals: certificates and configurations are in {folder}")
-                await self._start_ledger()
+            self._view.say(f"{len(self._network.hospitals)} hospitals: certificates and configurations are in {folder}")
+            async with Processes(folder / "logs") as self._processes, self._serving_ledger() as self._ledger:
                 await asyncio.gather(self._start_gateways(), self._register())
                 yield
 
@@ -124,12 +130,23 @@ class _Demo:
             await self._keep_running(report)
         return DemoResult(outcome, report)
 
-    async def _start_ledger(self) -> None:
-        self._ledger = await self._processes.start("ledger", "the ledger", "ledger", "dev", "--config", self._network.ledger_config)
-        section = load_client_config(self._network.researcher).ledger
+    @asynccontextmanager
+    async def _serving_ledger(self) -> AsyncIterator[Mortal]:
+        if self._settings.fabric_home is None:
+            yield await self._start_embedded()
+            return
+        self._view.say("bringing up a Fabric network")
+        async with fabric_ledger(self._processes, self._network.fabric, self._settings.fabric_home) as ledger:
+            self._view.say(f"a Fabric network serves, with a peer of each of {len(self._network.organisations)} organisations")
+            yield ledger
+
+    async def _start_embedded(self) -> Child:
+        ledger = await self._processes.start("ledger", "the ledger", "ledger", "dev", "--config", self._network.ledger_config)
+        section = self._researcher.ledger
         credentials = grpc.ssl_channel_credentials(section.tls_ca.read_bytes())
-        await until_serving(self._ledger, grpc.aio.secure_channel(section.endpoint, credentials))
+        await until_serving(ledger, grpc.aio.secure_channel(section.endpoint, credentials))
         self._view.say(f"the ledger serves on {section.endpoint}")
+        return ledger
 
     async def _start_gateways(self) -> None:
         for mspid in self._network.hospitals:

@@ -1,14 +1,20 @@
 """Who may connect to the service, and where it may listen."""
 
+import asyncio
+import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import grpc
 import grpc.aio
 import pytest
+from fabric_protos.peer import proposal_response_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from fabric.chaincode.errors import ChaincodeServiceError
+from fabric.chaincode.messages import Message
 from fabric.chaincode.server import MutualTls
+from fabric.contract.stub import Stub
 from fabric.devpki import Organisation, create_organisation
 from tests.support.fake_peer import fake_peer
 
@@ -72,3 +78,25 @@ async def test_it_reports_its_health(service) -> None:
     async with grpc.aio.insecure_channel(f"localhost:{service.port}") as channel:
         answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_stopping_answers_what_runs_turns_new_calls_away_and_ends_the_streams(start) -> None:
+    entered, released = threading.Event(), threading.Event()
+
+    def contract(_stub: Stub, _function: str, _args: Sequence[bytes]) -> bytes:
+        entered.set()
+        released.wait()
+        return b"answered"
+
+    service = await start(contract)
+    async with fake_peer(service.port) as peer:
+        running = asyncio.create_task(peer.invoke("running", "slow"))
+        await asyncio.to_thread(entered.wait)
+        stopping = asyncio.create_task(service.stop(3600))  # much longer than the test may take: the peer stays connected
+        await asyncio.sleep(0)
+        late = await peer.invoke("late", "slow")
+        assert (late.type, late.payload) == (Message.ERROR, b"the chaincode service is busy or stopping")
+        assert not running.done()
+        released.set()
+        assert proposal_response_pb2.Response.FromString((await running).payload).payload == b"answered"
+        await stopping

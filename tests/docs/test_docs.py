@@ -80,7 +80,7 @@ def test_every_verb_and_no_other_has_a_section() -> None:
 def test_a_verb_s_section_says_what_it_does_and_lists_its_options(verb: str) -> None:
     command, section = VERBS[verb], cli_section(verb)
     assert " ".join((command.help or "").split()) in " ".join(section.split())
-    options = [option for option in command.params if not set(option.opts) & SHARED_OPTIONS]
+    options = [option for option in command.params if isinstance(option, click.Option) and not set(option.opts) & SHARED_OPTIONS]
     listed = {cells[0] for cells in rows(section) if cells[0].startswith("`--")}
     documented = {cell.split("`")[1].split()[0]: cell.endswith("(required)") for cell in listed}
     assert documented == {option.opts[0]: option.required for option in options}

@@ -12,7 +12,7 @@ from fabric.ledger import Ledger
 from fabric.ledger_views import RoundView, Scores, Spend, Sum
 
 MSPIDS = ("AlphaMSP", "BetaMSP", "GammaMSP")
-GATEWAY, RESEARCHER = "User1", "User2"
+GATEWAY, RESEARCHER = "user1", "user2"
 DATASET = "patients"
 SPENDS = (
     Spend(partition="train", mechanism="sampled_gaussian", noise_multiplier_micro=4_000_000, sampling_rate_ppm=500_000, steps=1),

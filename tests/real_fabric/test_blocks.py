@@ -8,6 +8,7 @@ from fabric_protos.common import common_pb2
 from fabric.client.errors import StreamError
 from fabric.client.gateway import Gateway
 from fabric.client.patience import Patience
+from gateway.network.description import CHANNEL
 
 pytestmark = pytest.mark.fabric
 
@@ -34,7 +35,7 @@ async def test_a_stranger_reads_no_blocks(network) -> None:
     orderer_side = network.identity("BetaMSP")
     stranger = type(orderer_side)("NobodyMSP", orderer_side.certificate_pem, orderer_side.private_key)
     client = Gateway.connect(
-        network.endpoint("AlphaMSP"), network.tls_ca("AlphaMSP"), network.channel, "probe", stranger, patience=Patience(unavailable_s=0.5)
+        network.endpoint("AlphaMSP"), network.tls_ca("AlphaMSP"), CHANNEL, "probe", stranger, patience=Patience(unavailable_s=0.5)
     )
     with pytest.raises(StreamError, match="FORBIDDEN"):
         await client.height()

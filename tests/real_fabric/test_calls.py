@@ -34,7 +34,7 @@ async def test_the_end_of_a_range_is_left_out_and_an_iterator_may_be_left_halfwa
 
 
 async def test_the_contract_sees_who_calls(network, connect) -> None:
-    for mspid, user in (("AlphaMSP", "User1"), ("BetaMSP", "Admin"), ("GammaMSP", "User2")):
+    for mspid, user in (("AlphaMSP", "user1"), ("BetaMSP", "admin"), ("GammaMSP", "user2")):
         caller = json.loads(await connect(mspid, user).evaluate("caller"))
         assert caller == {"mspid": mspid, "certificate": network.identity(mspid, user).certificate_pem.decode()}
 

@@ -26,7 +26,7 @@ async def consortium(network: FabricNetwork, connect) -> Consortium:
         return Ledger(connect(mspid, user, chaincode="consortium"))
 
     members = Consortium({mspid: ledger(mspid, GATEWAY) for mspid in MSPIDS}, ledger(MSPIDS[0], RESEARCHER))
-    await asyncio.gather(*(_register(network, ledger(mspid, "Admin"), mspid) for mspid in MSPIDS))
+    await asyncio.gather(*(_register(network, ledger(mspid, "admin"), mspid) for mspid in MSPIDS))
     return members
 
 
@@ -44,7 +44,7 @@ async def _register(network: FabricNetwork, admin: Ledger, mspid: str) -> None:
 
 async def test_anyone_may_ask_for_the_version(connect) -> None:
     for mspid in MSPIDS:
-        version = json.loads(await connect(mspid, "User3", chaincode="consortium").evaluate("version"))
+        version = json.loads(await connect(mspid, "user3", chaincode="consortium").evaluate("version"))
         assert version["contract"] == "consortium"
 
 
@@ -60,9 +60,9 @@ async def test_gateways_beat_and_everyone_hears_it(connect, consortium: Consorti
 
 
 async def test_what_the_contract_forbids_is_refused_with_its_code(connect, consortium: Consortium) -> None:
-    stranger = connect("AlphaMSP", "User3", chaincode="consortium")
+    stranger = connect("AlphaMSP", "user3", chaincode="consortium")
     refusals = {"DENIED": stranger.submit("heartbeat"), "UNKNOWN_FUNCTION": stranger.evaluate("no_such_function")}
-    admin = connect("AlphaMSP", "Admin", chaincode="consortium")
+    admin = connect("AlphaMSP", "admin", chaincode="consortium")
     refusals["BAD_ARGUMENT"] = admin.submit("register_organisation", b"{")
     for code, call in refusals.items():
         with pytest.raises(ContractRefused) as refused:

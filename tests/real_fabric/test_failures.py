@@ -5,6 +5,7 @@ import pytest
 from fabric.client.errors import CommitError, ContractRefused, EndorseError, EvaluateError, LedgerUnavailable
 from fabric.client.gateway import Gateway
 from fabric.client.patience import Patience
+from gateway.network.description import CHANNEL
 from tests.support.probe_contract import SECRET
 
 pytestmark = pytest.mark.fabric
@@ -27,7 +28,7 @@ async def test_a_failing_contract_is_answered_and_gives_nothing_away(network, pr
     with pytest.raises(ContractRefused) as failed:
         await getattr(probe, ask)(function)
     assert failed.value.code == "INTERNAL"
-    log = network.log("chaincode-AlphaMSP") + network.log("chaincode-BetaMSP") + network.log("chaincode-GammaMSP")
+    log = network.log("probe-AlphaMSP") + network.log("probe-BetaMSP") + network.log("probe-GammaMSP")
     assert "failed with" in log
     assert SECRET not in str(failed.value) + log
 
@@ -55,7 +56,7 @@ async def test_an_unknown_function_and_a_missing_chaincode(connect, probe: Gatew
 async def test_a_foreign_identity_is_refused(network, connect) -> None:
     beta = network.identity("BetaMSP")
     forged = type(beta)("AlphaMSP", beta.certificate_pem, beta.private_key)
-    client = Gateway.connect(network.endpoint("AlphaMSP"), network.tls_ca("AlphaMSP"), network.channel, "probe", forged, patience=IMPATIENT)
+    client = Gateway.connect(network.endpoint("AlphaMSP"), network.tls_ca("AlphaMSP"), CHANNEL, "probe", forged, patience=IMPATIENT)
     try:
         with pytest.raises(EndorseError):
             await client.submit("put", b"forged", b"v")

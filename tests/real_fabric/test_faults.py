@@ -18,8 +18,8 @@ async def test_a_chaincode_service_killed_while_it_runs_a_call(network, probe: G
     running = asyncio.create_task(probe.submit("wait", b"1500"))
     answered = asyncio.create_task(probe.submit("increment", b"fault-service-counter"))
     await answered
-    network.kill("chaincode-AlphaMSP")
-    network.start("chaincode-AlphaMSP")
+    network.kill("probe-AlphaMSP")
+    network.start("probe-AlphaMSP")
     assert (await running).result == b""
     assert (await probe.submit("increment", b"fault-service-counter")).result == b"2"
 
@@ -27,9 +27,9 @@ async def test_a_chaincode_service_killed_while_it_runs_a_call(network, probe: G
 async def test_the_orderer_killed_under_submitting_callers(network, probe: Gateway) -> None:
     calls = [asyncio.create_task(probe.submit("increment", f"fault-orderer-{i}".encode())) for i in range(8)]
     await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
-    network.kill("orderer")
+    network.kill("orderer-1")
     calls += [asyncio.create_task(probe.submit("increment", f"fault-orderer-{i}".encode())) for i in range(8, 12)]
-    network.start("orderer")
+    network.start("orderer-1")
     await asyncio.gather(*calls)
     values = await asyncio.gather(*(probe.evaluate("get", f"fault-orderer-{i}".encode()) for i in range(12)))
     assert values == [b"1"] * 12
@@ -46,10 +46,10 @@ async def test_a_transaction_handed_in_many_times_takes_effect_once(probe: Gatew
 
 async def test_without_an_orderer_the_outcome_is_unknown_and_is_found_later(network, connect) -> None:
     client = connect(patience=Patience(call_s=2.0, status_s=1.0, commit_s=2.0))
-    network.kill("orderer")
+    network.kill("orderer-1")
     with pytest.raises(CommitUnknown) as unknown:
         await client.submit("put", b"fault-unknown", b"1")
-    network.start("orderer")
+    network.start("orderer-1")
     assert await client.commit_status(unknown.value.tx_id, wait_s=0.5) is None  # it never left: doing it again is right
     assert (await connect().submit("put", b"fault-unknown", b"2")).block_number > 0
 

@@ -1,0 +1,47 @@
+"""A chaincode package for Fabric's built-in `ccaas` builder: nothing but where the organisation's service listens."""
+
+import gzip
+import hashlib
+import json
+import tarfile
+from collections.abc import Mapping
+from io import BytesIO
+from typing import Any
+
+from gateway.network.description import MemberPlace
+from gateway.network.msp_folders import SERVICE_CLIENT
+
+
+def connection(member: MemberPlace, address: str) -> dict[str, Any]:
+    """What an organisation's peer reads to reach the service at `address` over mutual TLS."""
+    files = member.organisation.files(SERVICE_CLIENT)
+    return {
+        "address": address,
+        "dial_timeout": "10s",
+        "tls_required": True,
+        "client_auth_required": True,
+        "client_cert": files.tls_certificate.read_text(encoding="ascii"),
+        "client_key": files.tls_private_key.read_text(encoding="ascii"),
+        "root_cert": member.organisation.tls_ca.read_text(encoding="ascii"),
+    }
+
+
+def package(label: str, connection: Mapping[str, Any]) -> bytes:
+    """The package's bytes, the same for the same arguments: its id is their digest."""
+    code = _archive({"connection.json": json.dumps(connection).encode()})
+    return _archive({"metadata.json": json.dumps({"type": "ccaas", "label": label}).encode(), "code.tar.gz": code})
+
+
+def package_id(label: str, data: bytes) -> str:
+    """The id under which a peer installs a package, as `peer lifecycle chaincode calculatepackageid` prints it."""
+    return f"{label}:{hashlib.sha256(data).hexdigest()}"
+
+
+def _archive(files: Mapping[str, bytes]) -> bytes:
+    archive = BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for name, data in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            tar.addfile(entry, BytesIO(data))
+    return gzip.compress(archive.getvalue(), mtime=0)
