@@ -25,7 +25,7 @@ demo: setup  ## Six hospitals train a model together; ends by saying where the r
 	$(BIN)/consortium demo
 
 test: setup  ## All tests on the embedded ledger, fast ones first
-	$(BIN)/pytest -m "not fabric and not slow"
+	$(BIN)/pytest -m "not fabric and not slow" -n 2
 	$(BIN)/pytest -m "slow and not fabric"
 
 test-fabric: setup  ## The tests against real Fabric; FABRIC_HOME names the official release's folder

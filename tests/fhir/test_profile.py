@@ -168,7 +168,7 @@ def test_the_table_of_plausible_values_is_sound() -> None:
     for code, entry in plausible_values().items():
         number, check = code.split("-")
         assert _mod10(number) == int(check), f"{code} is no LOINC code"
-        assert entry.source
+        assert entry.reason
         for unit, (low, high) in entry.ranges.items():
             assert is_ucum(unit)
             assert low < high
