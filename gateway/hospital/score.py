@@ -9,6 +9,7 @@ from fabric.contract.commitments import score_commitment
 from fabric.ledger_views import GroupScore, RoundView, Scores
 from gateway.hospital.cohort import Patients
 from gateway.hospital.context import GatewayContext
+from gateway.hospital.contribute import NONCE_BYTES
 from gateway.hospital.open_sums import Opened, SumOpener
 from gateway.hospital.plan import Plan
 from gateway.hospital.timing import Stopwatch
@@ -16,8 +17,6 @@ from gateway.task_file import MICRO
 from privacy.models import Vector, digest
 from privacy.noise import NoiseSource
 from privacy.scoring import patient_losses, private_utility
-
-NONCE_BYTES = 32
 
 
 async def commit_scores(

@@ -124,6 +124,6 @@ def _status(runner: TaskRunner) -> gateway_pb2.TaskStatus:
         title="" if view is None else view.terms.title,
         status="" if view is None else view.phase,
         round=0 if view is None else view.round,
-        phase="" if round_view is None else round_view.phase,
+        phase=round_view.phase if view is not None and view.phase == "rounds" and round_view is not None else "",
         note=runner.note,
     )

@@ -20,6 +20,24 @@ SPENDS = (
 )
 
 
+# A peer may be a block behind the one on which the step before was committed; it then refuses what comes too early for it.
+BEHIND = ("NOT_FOUND", "WRONG_PHASE")
+CATCH_UP_TRIES, CATCH_UP_SECONDS = 50, 0.1
+
+
+async def _once_caught_up(step: Callable[[str, Ledger], Awaitable[Any]], mspid: str, ledger: Ledger) -> None:
+    """Take a step as soon as the endorsing peers have seen what it builds on, as gateways do by trying again."""
+    for left in reversed(range(CATCH_UP_TRIES)):
+        try:
+            await step(mspid, ledger)
+        except ContractRefused as refusal:
+            if refusal.code not in BEHIND or not left:
+                raise
+            await asyncio.sleep(CATCH_UP_SECONDS)
+        else:
+            return
+
+
 def digest(*words: object) -> str:
     return hashlib.sha256("/".join(map(str, words)).encode()).hexdigest()
 
@@ -37,12 +55,18 @@ class Consortium:
 
     async def each(self, step: Callable[[str, Ledger], Awaitable[Any]], mspids: tuple[str, ...] = MSPIDS) -> None:
         """A step of several hospitals at the same time."""
-        await asyncio.gather(*(step(mspid, self.hospitals[mspid]) for mspid in mspids))
+        await asyncio.gather(*(_once_caught_up(step, mspid, self.hospitals[mspid]) for mspid in mspids))
 
     async def all_advance(self, task_id: str) -> None:
         """Every gateway tries the transition that is due, as gateways do; one of them makes it."""
-        results = await asyncio.gather(*(ledger.advance(task_id) for ledger in self.hospitals.values()), return_exceptions=True)
-        made = [result for result in results if not isinstance(result, BaseException)]
+        made: list[Any] = []
+        results: list[Any] = []
+        for _ in range(CATCH_UP_TRIES):
+            results = await asyncio.gather(*(ledger.advance(task_id) for ledger in self.hospitals.values()), return_exceptions=True)
+            made = [result for result in results if not isinstance(result, BaseException)]
+            if made:
+                break
+            await asyncio.sleep(CATCH_UP_SECONDS)
         refused = [result.code for result in results if isinstance(result, ContractRefused)]
         assert (len(made), set(refused) - {"NOT_DUE", "WRONG_PHASE"}) == (1, set()), results  # the latter once the task is over
 
