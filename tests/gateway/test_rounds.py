@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from gateway.auditor.verify import verify_ledger
+from gateway.errors import PortInUse
+from gateway.hospital.serve import run_gateway
 from tests.support.hospitals import consortium, task_document
 
 
@@ -207,3 +209,12 @@ async def test_monitoring_finds_the_gateway_s_counters(tmp_path: Path) -> None:
             text = answer.read().decode()
     assert "consortium_contributions_total 2.0" in text
     assert "consortium_failed_steps_total" in text
+
+
+async def test_a_gateway_on_a_port_in_use_says_so_and_leaves_its_state_alone(tmp_path: Path) -> None:
+    async with consortium(tmp_path) as together:
+        taken = together.gateways["hospital-01"].config
+        second = taken.model_copy(update={"gateway": taken.gateway.model_copy(update={"state": tmp_path / "second"})})
+        with pytest.raises(PortInUse, match="is taken by another program"):
+            await run_gateway(second, asyncio.Event())
+        assert not (tmp_path / "second").exists()
