@@ -17,7 +17,7 @@ from gateway.config import Misbehaviour
 from gateway.errors import Unavailable, VerificationFailed
 from gateway.hospital.cohort import Patients
 from gateway.hospital.context import GatewayContext
-from gateway.hospital.misbehave import LAST_HONEST_ROUND, flipped_labels, forged_update, replays
+from gateway.hospital.misbehave import flipped_labels, forged_update, replays
 from gateway.hospital.plan import Plan, own_noise, training_event
 from gateway.hospital.state import Contribution
 from gateway.hospital.timing import Stopwatch
@@ -103,9 +103,9 @@ class Contributor:
 
     async def _make(self, round_number: int, task_id: str, parameters: Vector) -> Contribution:
         kind = self.context.misbehaviour
-        first = self.context.state.contribution(task_id, LAST_HONEST_ROUND)
-        if replays(kind, round_number) and first is not None:
-            ciphertext = first.ciphertext
+        earlier = self._earlier(task_id, round_number) if replays(kind, round_number) else None
+        if earlier is not None:
+            ciphertext = earlier.ciphertext
         else:
             with self.stopwatch.measure("training"):
                 vector = await asyncio.to_thread(self._train, parameters, kind)
@@ -113,6 +113,11 @@ class Contributor:
             with self.stopwatch.measure("encryption"):
                 ciphertext = await asyncio.to_thread(ckks.encrypt, public_key, vector, bound=self.plan.bound(), members=self.plan.members)
         return Contribution(secrets.token_hex(NONCE_BYTES), hashlib.sha256(ciphertext).hexdigest(), ciphertext)
+
+    def _earlier(self, task_id: str, round_number: int) -> Contribution | None:
+        """The newest update of the rounds before, for a trial's `replay`."""
+        kept = (self.context.state.contribution(task_id, number) for number in range(round_number - 1, 0, -1))
+        return next((contribution for contribution in kept if contribution is not None), None)
 
     def _train(self, parameters: Vector, kind: Misbehaviour | None) -> Vector:
         """One hospital's update, (parameters,), in units of the clip. CPU-heavy."""

@@ -25,7 +25,7 @@ def forged_update(kind: Misbehaviour | None, vector: NDArray[np.float64], *, bou
 
 
 def replays(kind: Misbehaviour | None, round_number: int) -> bool:
-    """`replay` sends its ciphertext of the first rounds again from the third on."""
+    """`replay` sends the ciphertext of an earlier round again from the third on."""
     return kind == "replay" and round_number > LAST_HONEST_ROUND
 
 

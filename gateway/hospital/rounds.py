@@ -79,7 +79,9 @@ class Rounds:
         for earlier in range(round_number - 1, 0, -1):
             settlement = await self._settlement(task.terms.task_id, earlier)
             if settlement.accepted and settlement.candidate is not None:
-                return await self._accepted(task, earlier, settlement.candidate.digest)
+                parameters = await self._accepted(task, earlier, settlement.candidate.digest)
+                self.context.state.forget_models(task.terms.task_id, before=earlier)
+                return parameters
         return initial_parameters(self.plan.spec, seed=int(task.terms.digest[:8], 16))
 
     async def latest_parameters(self, task: TaskView) -> Vector:

@@ -142,12 +142,15 @@ class StateStore:
         self._put(task_id, "evaluation", 0, evaluation)
 
     def forget_rounds(self, task_id: str, *, before: int) -> None:
-        """Drop updates, scores and models of settled rounds; the ledger's digests remain."""
+        """Drop updates, scores and decryption shares of settled rounds; the ledger's digests remain."""
         self._db.execute(
-            "DELETE FROM item WHERE task_id = ? AND number < ?"
-            " AND (kind IN ('contribution', 'scores', 'model') OR kind LIKE 'decryption-share.%')",
+            "DELETE FROM item WHERE task_id = ? AND number < ? AND (kind IN ('contribution', 'scores') OR kind LIKE 'decryption-share.%')",
             (task_id, before),
         )
+
+    def forget_models(self, task_id: str, *, before: int) -> None:
+        """Drop the models of rounds before the last accepted one. That one is kept however long ago it was."""
+        self._db.execute("DELETE FROM item WHERE task_id = ? AND number < ? AND kind = 'model'", (task_id, before))
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -114,13 +114,25 @@ async def test_a_group_whose_sum_breaks_its_bound_is_thrown_out(tmp_path: Path, 
             assert (cheat.utility_ppm, cheat.contributed, cheat.pay_micro) == (0, False, 0)
 
 
-async def test_a_replayed_ciphertext_is_refused_by_the_contract(tmp_path: Path) -> None:
+async def test_a_replayed_ciphertext_is_refused_by_the_contract_every_time(tmp_path: Path) -> None:
     async with consortium(tmp_path, hospitals=4, misbehave={4: "replay"}) as together:
-        end = await together.until_over(await together.submit(task_document(rounds=4)))
-        third = (await together.settlements(end))[2]
-        cheat = next(entry for entry in third.hospitals if entry.mspid == "hospital-04")
-        assert not cheat.integrity and not cheat.contributed and cheat.pay_micro == 0
-        assert cheat.deposit_micro > 0
+        end = await together.until_over(await together.submit(task_document(rounds=9)))
+        assert end.phase == "finished"
+        cheats = [next(entry for entry in each.hospitals if entry.mspid == "hospital-04") for each in await together.settlements(end)]
+        assert cheats[1].contributed
+        assert [cheat.contributed or cheat.pay_micro for cheat in cheats[2:]] == [False] * 7
+        assert not cheats[2].integrity and cheats[2].deposit_micro > 0
+        assert sum(cheat.deposit_micro > 0 for cheat in cheats) >= 3
+
+
+async def test_where_no_group_is_ever_usable_the_model_stays_as_it_began(tmp_path: Path) -> None:
+    # One of three hospitals breaks the bound of the only group there is.
+    async with consortium(tmp_path, features=30, misbehave={3: "scale"}) as together:
+        end = await together.until_over(await together.submit(task_document(rounds=2, features=30)))
+        assert (end.phase, end.round) == ("finished", 2), end.reason
+        assert all(group.rejected for each in await together.settlements(end) for group in each.groups)
+        evaluation = await together.evaluation("hospital-01", end.terms.task_id)
+        assert evaluation["federated"]["auc"] == 0.5  # the model that everybody began with
 
 
 async def test_a_task_beyond_a_hospital_s_cap_is_refused_with_its_reason(tmp_path: Path) -> None:

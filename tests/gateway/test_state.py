@@ -68,7 +68,11 @@ def test_settled_rounds_are_forgotten_and_later_ones_kept(tmp_path: Path) -> Non
         store.keep_contribution("task-1", number, CONTRIBUTION)
         store.keep_scores("task-1", number, b"{}")
         store.keep_decryption_share("task-1", number, 1, b"share")
+        store.keep_model("task-1", number, np.zeros(2))
     store.forget_rounds("task-1", before=3)
+    assert store.model("task-1", 1) is not None
+    store.forget_models("task-1", before=2)
+    assert [store.model("task-1", number) is None for number in (1, 2, 3)] == [True, False, False]
     assert [store.contribution("task-1", number) is None for number in (1, 2, 3)] == [True, True, False]
     assert [store.scores("task-1", number) is None for number in (1, 2, 3)] == [True, True, False]
     assert [store.decryption_share("task-1", number, 1) is None for number in (1, 2, 3)] == [True, True, False]
