@@ -9,7 +9,7 @@ import pytest
 from gateway.auditor.verify import verify_ledger
 from gateway.errors import PortInUse
 from gateway.hospital.serve import run_gateway
-from tests.support.hospitals import consortium, task_document
+from tests.support.hospitals import IMPATIENT, consortium, task_document
 
 
 async def test_three_hospitals_train_a_model_that_the_auditor_can_follow(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ async def test_six_hospitals_form_two_groups(tmp_path: Path) -> None:
 
 async def test_a_gateway_killed_in_mid_round_is_done_without(tmp_path: Path) -> None:
     async with consortium(tmp_path, hospitals=4) as together:
-        task_id = await together.submit(task_document(rounds=3))
+        task_id = await together.submit(task_document(rounds=3, heartbeat_limit=IMPATIENT))
         await together.until(task_id, phase="reveal", round_number=1)
         await together.kill("hospital-04")
         end = await together.until_over(task_id)
@@ -48,7 +48,7 @@ async def test_a_gateway_killed_in_mid_round_is_done_without(tmp_path: Path) -> 
 @pytest.mark.parametrize("phase", ["keys_share", "sum", "decrypt", "score_commit"])
 async def test_when_the_hub_dies_another_gateway_takes_its_place(tmp_path: Path, phase: str) -> None:
     async with consortium(tmp_path, hospitals=4) as together:
-        task_id = await together.submit(task_document(rounds=2, heartbeat_limit=8))
+        task_id = await together.submit(task_document(rounds=2, heartbeat_limit=IMPATIENT))
         view = await together.until(task_id, phase=phase)
         hub = view.aggregators[0] if phase == "keys_share" else (await together.researcher.ledger.round(task_id, 1)).aggregator
         await together.kill(hub)
@@ -62,7 +62,7 @@ async def test_when_the_hub_dies_another_gateway_takes_its_place(tmp_path: Path,
 
 async def test_a_gateway_that_comes_back_takes_part_again(tmp_path: Path) -> None:
     async with consortium(tmp_path, hospitals=4) as together:
-        task_id = await together.submit(task_document(rounds=8))
+        task_id = await together.submit(task_document(rounds=8, heartbeat_limit=IMPATIENT))
         await together.until(task_id, phase="settled", round_number=1)
         await together.kill("hospital-02")
         await together.until(task_id, phase="settled", round_number=3)
@@ -78,8 +78,7 @@ async def test_a_gateway_that_comes_back_takes_part_again(tmp_path: Path) -> Non
 @pytest.mark.parametrize("phase", ["keys_commit", "keys_share", "reveal", "sum", "decrypt", "score_commit", "score_reveal"])
 async def test_a_gateway_restarted_at_any_phase_contributes_once(tmp_path: Path, phase: str) -> None:
     async with consortium(tmp_path) as together:
-        # Time enough to come back: with three hospitals nobody can be done without.
-        task_id = await together.submit(task_document(rounds=2, heartbeat_limit=40))
+        task_id = await together.submit(task_document(rounds=2))
         await together.until(task_id, phase=phase)
         await together.kill("hospital-01")
         await together.start("hospital-01")
@@ -93,7 +92,7 @@ async def test_a_gateway_restarted_at_any_phase_contributes_once(tmp_path: Path,
 
 async def test_too_few_hospitals_left_ends_the_task_and_says_so(tmp_path: Path) -> None:
     async with consortium(tmp_path) as together:
-        task_id = await together.submit(task_document(rounds=5))
+        task_id = await together.submit(task_document(rounds=5, heartbeat_limit=IMPATIENT))
         await together.until(task_id, phase="settled", round_number=1)
         await together.kill("hospital-03")
         end = await together.until_over(task_id)
@@ -116,7 +115,7 @@ async def test_a_group_whose_sum_breaks_its_bound_is_thrown_out(tmp_path: Path, 
 
 async def test_a_replayed_ciphertext_is_refused_by_the_contract_every_time(tmp_path: Path) -> None:
     async with consortium(tmp_path, hospitals=4, misbehave={4: "replay"}) as together:
-        end = await together.until_over(await together.submit(task_document(rounds=9)))
+        end = await together.until_over(await together.submit(task_document(rounds=9, heartbeat_limit=IMPATIENT)))
         assert end.phase == "finished"
         cheats = [next(entry for entry in each.hospitals if entry.mspid == "hospital-04") for each in await together.settlements(end)]
         assert cheats[1].contributed
@@ -163,7 +162,7 @@ async def test_a_hospital_with_too_few_patients_stays_out(tmp_path: Path) -> Non
 
 async def test_a_hospital_that_goes_offline_loses_its_pay_and_holds_nobody_up(tmp_path: Path) -> None:
     async with consortium(tmp_path, hospitals=4, misbehave={4: "offline"}) as together:
-        end = await together.until_over(await together.submit(task_document(rounds=5)))
+        end = await together.until_over(await together.submit(task_document(rounds=5, heartbeat_limit=IMPATIENT)))
         assert (end.phase, end.round) == ("finished", 5)
         pay = [{entry.mspid: entry.pay_micro for entry in each.hospitals} for each in await together.settlements(end)]
         assert pay[0]["hospital-04"] > 0

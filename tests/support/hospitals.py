@@ -104,7 +104,14 @@ outside = "clamp"
 """
 
 
-def task_document(*, rounds: int = 2, minimum_hospitals: int = 3, epsilon: float = 8, features: int = 2, heartbeat_limit: int = 2) -> bytes:
+# Heartbeats (of half a second) until the silent are done without: more than any machine needs for a step, or as few as a test of
+# silence can wait for.
+PATIENT, IMPATIENT = 60, 8
+
+
+def task_document(
+    *, rounds: int = 2, minimum_hospitals: int = 3, epsilon: float = 8, features: int = 2, heartbeat_limit: int = PATIENT
+) -> bytes:
     described = "".join(FEATURE.format(number=number) for number in range(features))
     settings = {"rounds": rounds, "minimum_hospitals": minimum_hospitals, "epsilon": epsilon, "heartbeat_limit": heartbeat_limit}
     return TASK.format(features=described, **settings).encode()
