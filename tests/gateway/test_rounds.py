@@ -1,6 +1,7 @@
 """Whole tasks between real gateways on an embedded ledger: honest, interrupted, cheated on, refused."""
 
 import asyncio
+import re
 import urllib.request
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from gateway.auditor.verify import verify_ledger
 from gateway.errors import PortInUse
 from gateway.hospital.serve import run_gateway
-from tests.support.hospitals import IMPATIENT, consortium, task_document
+from tests.support.hospitals import IMPATIENT, PATIENT, consortium, task_document
 
 
 async def test_three_hospitals_train_a_model_that_the_auditor_can_follow(tmp_path: Path) -> None:
@@ -196,6 +197,7 @@ async def test_a_gateway_without_inbound_connections_takes_part(tmp_path: Path) 
 @pytest.mark.slow
 async def test_a_label_flipper_loses_trust_and_reward_while_the_model_holds(tmp_path: Path) -> None:
     document = (Path(__file__).parents[2] / "deploy" / "samples" / "tasks" / "breast-cancer.toml").read_bytes()
+    document = re.sub(rb"heartbeat_limit = \d+", b"heartbeat_limit = %d" % PATIENT, document)
     async with consortium(tmp_path, hospitals=6, sample_data=True, misbehave={1: "label-flip"}) as together:
         end = await together.until_over(await together.submit(document))
         assert end.phase == "finished"
