@@ -4,7 +4,6 @@ import asyncio
 import logging
 import signal
 import time
-from pathlib import Path
 
 import grpc
 from consortium.v1 import exchange_pb2, exchange_pb2_grpc, gateway_pb2, gateway_pb2_grpc
@@ -13,14 +12,14 @@ from grpc_reflection.v1alpha import reflection
 
 from fabric import canonical
 from fabric.client.errors import ContractRefused, LedgerError
-from fabric.client.gateway import Gateway
 from fabric.devledger.port import is_busy
 from fabric.ledger import Ledger
 from fabric.ledger_views import TaskSummary
 from gateway.aggregator.blobs import BlobStore
 from gateway.aggregator.exchange import ExchangeService
 from gateway.config import GatewayConfig
-from gateway.errors import ConfigError, PortInUse
+from gateway.connect import open_ledger, tls_identity
+from gateway.errors import PortInUse
 from gateway.hospital.context import GatewayContext
 from gateway.hospital.hub import Hub
 from gateway.hospital.membership import TaskMembership
@@ -155,9 +154,9 @@ async def run_gateway(config: GatewayConfig, stop: asyncio.Event) -> None:
         raise PortInUse(f"{config.gateway.listen} is taken by another program; stop it or set [gateway] listen to a free port")
     identity = config.identity.load()
     state = StateStore(config.gateway.state)
-    client = Gateway.connect(config.ledger.endpoint, _read(config.ledger.tls_ca), config.ledger.channel, config.ledger.chaincode, identity)
+    client = open_ledger(config)
     try:
-        tls = TlsIdentity(_read(config.gateway.tls_certificate), _read(config.gateway.tls_private_key))
+        tls = tls_identity(config)
         roots = await read_trust_roots(client)
         blobs = BlobStore(config.gateway.state / "exchange")
         peers = Peers(identity, tls, roots)
@@ -210,10 +209,3 @@ async def _start_server(
 
 class _Stopped(Exception):  # noqa: N818  # not an error: ends the task group
     """The gateway was told to stop."""
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
