@@ -24,3 +24,13 @@ def log_to_stderr(*, level: int = logging.INFO) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonLine())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    quieten_grpc()
+
+
+def quieten_grpc() -> None:
+    """Keep gRPC's debug messages out of the log, whatever the level.
+
+    One of them is written while a server is being freed and carries the server: a record kept for a moment is then a record of freed
+    memory, and the process crashes.
+    """
+    logging.getLogger("grpc._cython.cygrpc").setLevel(logging.INFO)

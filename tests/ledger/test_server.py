@@ -1,5 +1,6 @@
 """The process around the services: health, reflection, the warning in the log, and SIGTERM."""
 
+import gc
 import logging
 import signal
 from pathlib import Path
@@ -35,6 +36,13 @@ async def test_the_log_holds_no_arguments_and_no_values(tmp_path: Path, caplog: 
                 await client.evaluate(client.proposal(b"crash", b"canary-argument"))
     assert "a mistake in the contract" in caplog.text
     assert "canary" not in caplog.text
+
+
+async def test_no_record_of_the_log_holds_a_server_that_is_being_freed(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        grpc.aio.server()  # never started, freed at once
+        gc.collect()
+    assert not [record for record in caplog.records if "__dealloc__" in record.msg]
 
 
 async def test_a_process_reflects_its_services_and_ends_on_sigterm(tmp_path: Path) -> None:
