@@ -2,7 +2,7 @@
 
 Header (little-endian, 56 bytes): magic "CKCT", format version u8, log2 of the scale u8, ring degree u16, data modulus u64, SHA-256 of the
 public key (32 bytes), number of values u64. Then c0 of every chunk, then c1 of every chunk: DEGREE evaluated coefficients each, packed in
-54 bits (27 bytes a value in all). Every byte is determined by what it means, so equal ciphertexts are equal bytes.
+54 bits (13.6 bytes a value in all). Every byte is determined by what it means, so equal ciphertexts are equal bytes.
 """
 
 import struct
@@ -15,7 +15,7 @@ from privacy.parameters import DATA_MODULUS, DEGREE, DIGEST_BYTES, MAX_VALUES, S
 from privacy.rings import Residues
 
 _HEADER = struct.Struct(f"<4sBBHQ{DIGEST_BYTES}sQ")
-_MAGIC, _VERSION = b"CKCT", 1
+_MAGIC, _VERSION = b"CKCT", 2
 
 
 class CiphertextError(ValueError):

@@ -13,7 +13,7 @@ import tenseal as ts
 from numpy.typing import NDArray
 
 from privacy.ciphertext import Ciphertext, CiphertextError, check_count, ciphertext_size, parse
-from privacy.encoding import Normalisation
+from privacy.encoding import Normalisation, encode
 from privacy.gaussian import table_for
 from privacy.parameters import (
     COEFFICIENT_BITS,
@@ -23,9 +23,7 @@ from privacy.parameters import (
     FLOODING_SIGMA,
     MAX_MEMBERS,
     SCALE_BITS,
-    SLOTS,
     SPECIAL_MODULUS,
-    chunks_for,
 )
 from privacy.public_key import PublicKey, key_digest, parse_public_key
 from privacy.rings import Residues, data_ring, kernels, key_rings
@@ -37,16 +35,17 @@ _PARAMETERS_FIELD, _PUBLIC_CONTEXT_FIELD, _PUBLIC_KEY_FIELD, _CIPHERTEXTS_FIELD 
 
 
 def encrypt(public_key: bytes, values: NDArray[np.float64], *, bound: float, members: int) -> bytes:
-    """Encrypt a vector (1-D, float64) for the holders of `public_key`; returns the canonical ciphertext (27 bytes a value).
+    """Encrypt a vector (1-D, float64) for the holders of `public_key`; returns the canonical ciphertext (13.6 bytes a value).
 
     `bound` and `members` as in `Normalisation`; every hospital of a task uses the same. Raises CiphertextError for an empty or too long
     vector, values that are not finite or lie beyond the bound, and a senseless bound; KeyMaterialError for a malformed key.
     """
-    slots = _slots(values, bound=bound, members=members)
+    coefficients = _coefficients(values, bound=bound, members=members)
     context = _encryption_context(public_key)
-    chunks = [_encrypt_chunk(context, row) for row in slots]
-    polynomials = np.stack(chunks, axis=1)
-    return Ciphertext(key_digest(public_key), values.size, polynomials[0], polynomials[1]).to_bytes()
+    zeros = np.stack([_encrypt_zero(context) for _ in coefficients], axis=1)
+    ring = data_ring()
+    c0 = ring.add(zeros[0], ring.evaluate(ring.lift(coefficients)))
+    return Ciphertext(key_digest(public_key), values.size, c0, zeros[1]).to_bytes()
 
 
 def check_ciphertext(public_key: bytes, data: bytes, *, count: int) -> None:
@@ -93,8 +92,8 @@ def tenseal_context(public_key: bytes) -> bytes:
     return _context_bytes(parse_public_key(public_key))
 
 
-def _slots(values: NDArray[np.float64], *, bound: float, members: int) -> NDArray[np.float64]:
-    """Normalised values, zero-padded to whole chunks: (chunks, SLOTS)."""
+def _coefficients(values: NDArray[np.float64], *, bound: float, members: int) -> NDArray[np.int64]:
+    """The vector as checked plaintext polynomials: (chunks, DEGREE)."""
     try:
         normalisation = Normalisation(bound=bound, members=members)
     except ValueError as error:
@@ -106,14 +105,12 @@ def _slots(values: NDArray[np.float64], *, bound: float, members: int) -> NDArra
     bad = np.flatnonzero(~(np.abs(values) <= bound))
     if bad.size:
         raise CiphertextError(f"value {bad[0]} is not a number within ±{bound}; {bad.size} such values. Clip before encryption")
-    slots = np.zeros(chunks_for(values.size) * SLOTS)
-    slots[: values.size] = values * normalisation.factor
-    return slots.reshape(-1, SLOTS)
+    return encode(values, normalisation)
 
 
-def _encrypt_chunk(context: ts.Context, slots: NDArray[np.float64]) -> Residues:
-    """One chunk through TenSEAL: (2, DEGREE) residues."""
-    vector = ts.ckks_vector(context, slots.tolist()).serialize()
+def _encrypt_zero(context: ts.Context) -> Residues:
+    """A fresh encryption of zero by TenSEAL: (2, DEGREE) residues. The plaintext is added to its c0, as SEAL itself does."""
+    vector = ts.ckks_vector(context, [0.0]).serialize()
     parts = [value for number, _, value in read_fields(vector) if number == _CIPHERTEXTS_FIELD]
     ciphertext = read_ciphertext(parts[0])
     if len(parts) != 1 or ciphertext.polynomials.shape != (2, 1, DEGREE) or ciphertext.scale != 2.0**SCALE_BITS:

@@ -1,4 +1,8 @@
-"""Between model updates and CKKS slots: normalisation before encryption, decoding after decryption.
+"""Between model updates and the coefficients of a plaintext polynomial: normalisation before encryption, decoding after decryption.
+
+A value is one coefficient, not a slot: sums need no slots, a chunk holds twice as many values (the density of two real values in each
+complex slot), and the noise of a decryption reaches a value as it is, not added up over N / 2 coefficients. Each encoding is the other's
+image under the canonical embedding (Cheon, Kim, Kim and Song 2017, section 3.3): the ciphertexts are CKKS ciphertexts like any other.
 
 Updates are normalised so that no sum of `members` vectors, each within `bound`, can wrap around the modulus.
 """
@@ -9,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.parameters import DEGREE, MAX_MEMBERS, SCALE_BITS, SINGLE_HEADROOM, SLOTS, SUM_HEADROOM
+from privacy.parameters import DEGREE, MAX_MEMBERS, SCALE_BITS, SUM_HEADROOM, VALUES_PER_CHUNK, chunks_for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +33,8 @@ class Normalisation:
 
     @property
     def factor(self) -> float:
-        """Slot units per unit of the caller."""
-        return min(SINGLE_HEADROOM, SUM_HEADROOM / self.members) / self.bound
+        """Coefficient units per unit of the caller."""
+        return SUM_HEADROOM / self.members / self.bound
 
     @property
     def sum_bound(self) -> float:
@@ -38,14 +42,16 @@ class Normalisation:
         return self.bound * self.members
 
 
-def slots_of(coefficients: NDArray[np.int64]) -> NDArray[np.complex128]:
-    """Decode centred coefficients (chunks, DEGREE) to complex slots (chunks, SLOTS), in slot units.
+def encode(values: NDArray[np.float64], normalisation: Normalisation) -> NDArray[np.int64]:
+    """Coefficients (chunks, DEGREE) of a vector within the bound, rounded at the scale; guards and padding are zero."""
+    padded = np.zeros(chunks_for(values.size) * VALUES_PER_CHUNK)
+    padded[: values.size] = values
+    coefficients = np.zeros((chunks_for(values.size), DEGREE), dtype=np.int64)
+    coefficients[:, :VALUES_PER_CHUNK] = np.rint(padded * (normalisation.factor * 2.0**SCALE_BITS)).reshape(-1, VALUES_PER_CHUNK)
+    return coefficients
 
-    Slot k is m(zeta^(3^k)) / scale with zeta = exp(i pi / N): the canonical embedding (Cheon, Kim, Kim and Song 2017, section 3.3) in
-    SEAL's order of slots. The values at all odd powers of zeta are one FFT of the twisted coefficients.
-    """
-    twist = np.exp(1j * np.pi * np.arange(DEGREE) / DEGREE)
-    at_odd_powers = np.fft.ifft(coefficients * twist, axis=1, norm="forward")
-    powers = np.array([pow(3, k, 2 * DEGREE) for k in range(SLOTS)])
-    slots: NDArray[np.complex128] = at_odd_powers[:, (powers - 1) // 2] / 2.0**SCALE_BITS
-    return slots
+
+def decode(coefficients: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The values of centred coefficients (chunks, DEGREE), in coefficient units: (chunks * VALUES_PER_CHUNK,), and the guards."""
+    scaled = coefficients / 2.0**SCALE_BITS
+    return scaled[:, :VALUES_PER_CHUNK].reshape(-1), scaled[:, VALUES_PER_CHUNK:]

@@ -2,7 +2,7 @@
 
 Header (little-endian, 80 bytes): magic "CKPD", version u8, zero u8, holder index u16, number of values u64, the quorum as a bit mask
 (256 bits, bit i for holder i), SHA-256 of the ciphertext. Then one polynomial a chunk: DEGREE evaluated coefficients packed in 54 bits
-(13.5 bytes a value).
+(6.8 bytes a value).
 """
 
 import struct
@@ -15,7 +15,7 @@ from privacy.rings import Residues
 
 _MASK_BYTES = (MAX_HOLDERS + 1) // 8
 _HEADER = struct.Struct(f"<4sBBHQ{_MASK_BYTES}s{DIGEST_BYTES}s")
-_MAGIC, _VERSION = b"CKPD", 1
+_MAGIC, _VERSION = b"CKPD", 2
 
 
 class DecryptionError(ValueError):

@@ -24,10 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy.ciphertext import parse
-from privacy.encoding import Normalisation, slots_of
+from privacy.encoding import Normalisation, decode
 from privacy.gaussian import table_for
 from privacy.key_shares import Point, Secret, check_sharing, parse_holder_key, parse_secret, parse_share
-from privacy.parameters import DEGREE, ERROR_SIGMA, FLOODING_SIGMA, SCALE_BITS, SEED_BYTES, SLOTS
+from privacy.parameters import DEGREE, ERROR_SIGMA, FLOODING_SIGMA, SCALE_BITS, SEED_BYTES, VALUES_PER_CHUNK
 from privacy.partial import DecryptionError, parse_partial, partial_size, quorum_mask, write_partial
 from privacy.public_key import (
     KeyMaterialError,
@@ -58,7 +58,7 @@ __all__ = [
     "partial_size",
 ]
 
-# Noise stays within this many standard deviations in every slot of every task there will ever be.
+# Noise stays within this many standard deviations in every coefficient of every task there will ever be.
 _NOISE_SIGMAS = 12
 # Chunks worked on at a time: keeps temporaries in the processor's cache.
 _BLOCK = 32
@@ -179,7 +179,7 @@ def fuse(
     """The sum: c0 plus all partial decryptions, decoded to `count` float64 values in the unit of `bound`.
 
     `partials` by holder, one for each of the quorum. `bound` and `members` as at encryption. The error is about
-    1e-5 * sqrt(quorum size) slot units, 2.5e-6 of bound * members (standard deviation, three holders). Raises CiphertextError,
+    2.4e-7 * sqrt(quorum size) coefficient units, 2.1e-7 of bound * members (standard deviation, three holders). Raises CiphertextError,
     DecryptionError (a partial missing or malformed; or the result is noise: too few holders, a false partial, an altered sum),
     BoundError, and ValueError for a senseless `bound` or `members`. Anybody may run it; the result depends on the bytes alone.
     """
@@ -191,7 +191,7 @@ def fuse(
     for index in sorted(quorum):
         term = parse_partial(partials[index], index=index, quorum=quorum, ciphertext_digest=digest, count=count)
         data_ring().add_into(parsed.c0, term)
-    noise = _NOISE_SIGMAS * float(FLOODING_SIGMA) * math.sqrt(len(quorum) * DEGREE / 2) / 2.0**SCALE_BITS
+    noise = _NOISE_SIGMAS * float(FLOODING_SIGMA) * math.sqrt(len(quorum)) / 2.0**SCALE_BITS
     values = _decode(parsed.c0, count, noise) / normalisation.factor
     limit = normalisation.sum_bound + noise / normalisation.factor
     beyond = np.flatnonzero(np.abs(values) > limit)
@@ -234,13 +234,13 @@ def _check_role(point: Point, index: int, quorum: Sequence[int]) -> None:
 
 
 def _decode(evaluated: Residues, count: int, noise: float) -> NDArray[np.float64]:
-    """Real parts of the first `count` slots. Imaginary parts and padding are zero in honest sums, which tells them from noise."""
-    ring, real = data_ring(), np.empty(evaluated.shape[0] * SLOTS)
+    """The first `count` values. Guards and padding are zero in honest sums, which tells them from noise."""
+    ring, decoded = data_ring(), np.empty(evaluated.shape[0] * VALUES_PER_CHUNK)
     for start in range(0, len(evaluated), _BLOCK):
-        slots = slots_of(ring.centre(ring.interpolate(evaluated[start : start + _BLOCK])))
-        if np.abs(slots.imag).max() > noise:
+        values, guards = decode(ring.centre(ring.interpolate(evaluated[start : start + _BLOCK])))
+        if np.abs(guards).max() > noise:
             raise DecryptionError("the partial decryptions do not fit the sum: too few holders, a false partial or a false ciphertext")
-        real[start * SLOTS : start * SLOTS + slots.size] = slots.real.reshape(-1)
-    if np.abs(real[count:]).max(initial=0.0) > noise:
+        decoded[start * VALUES_PER_CHUNK : start * VALUES_PER_CHUNK + values.size] = values
+    if np.abs(decoded[count:]).max(initial=0.0) > noise:
         raise DecryptionError("the sum holds values beyond the model's end: a hospital sent a false ciphertext")
-    return real[:count]
+    return decoded[:count]

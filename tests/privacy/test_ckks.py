@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from privacy import ckks
 from privacy.ciphertext import parse
 from privacy.ckks import CiphertextError
-from privacy.parameters import DATA_MODULUS, MAX_MEMBERS, MAX_VALUES, SLOTS
+from privacy.parameters import DATA_MODULUS, MAX_MEMBERS, MAX_VALUES, VALUES_PER_CHUNK
 from privacy.public_key import KeyMaterialError
 from tests.support.threshold_keys import Ceremony, ceremony
 
 HEADER = 56
-COUNT = SLOTS + 3
+COUNT = VALUES_PER_CHUNK + 3
 
 
 @pytest.fixture(scope="module")
@@ -81,16 +81,16 @@ def test_a_sum_of_sums_is_the_sum(four: tuple[bytes, list[bytes]]) -> None:
         (lambda data: data[:HEADER], "chunks for"),
         (lambda data: data[:-1], "chunks for"),
         (lambda data: data + b"\0", "chunks for"),
-        (lambda data: data[: ckks.ciphertext_size(SLOTS)], "2 chunks for 2051 values"),
+        (lambda data: data[: ckks.ciphertext_size(VALUES_PER_CHUNK)], "2 chunks for 4083 values"),
         (at(0, b"CKPD"), "not a ciphertext"),
-        (at(4, b"\2"), "format version is 2"),
+        (at(4, b"\1"), "format version is 1"),
         (at(5, bytes([40])), r"scale \(log2\) is 40"),
         (at(6, struct.pack("<H", 8192)), "ring degree is 8192"),
         (at(8, struct.pack("<Q", DATA_MODULUS + 2)), "modulus is"),
         (at(16, bytes(32)), "is for key 0000"),
-        (at(48, struct.pack("<Q", COUNT + 1)), "holds 2052 values, the model has 2051"),
+        (at(48, struct.pack("<Q", COUNT + 1)), "holds 4084 values, the model has 4083"),
         (at(48, struct.pack("<Q", 1)), "holds 1 values"),
-        (at(48, struct.pack("<Q", 0)), "1 to 4194304 values, not 0"),
+        (at(48, struct.pack("<Q", 0)), "1 to 16777216 values, not 0"),
         (at(48, struct.pack("<Q", 2**64 - 1)), "values, not 18446744073709551615"),
         (at(HEADER, b"\xff" * 7), "coefficient 0 is"),
         (lambda data: data[:-7] + b"\xff" * 7, "coefficient 16383 is"),

@@ -1,6 +1,7 @@
 """TenSEAL as the independent oracle: its ciphertexts, its secret key and its decryption against ours."""
 
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ import tenseal as ts
 
 from privacy import ckks, threshold
 from privacy.ciphertext import Ciphertext, parse
+from privacy.encoding import Normalisation, encode
 from privacy.key_shares import Point
-from privacy.parameters import COEFFICIENT_BITS, DATA_MODULUS, DEGREE, SCALE_BITS, SLOTS, SPECIAL_MODULUS, SUM_HEADROOM
+from privacy.parameters import COEFFICIENT_BITS, DATA_MODULUS, DEGREE, GUARDS, SCALE_BITS, SPECIAL_MODULUS, SUM_HEADROOM, VALUES_PER_CHUNK
 from privacy.public_key import key_digest
 from privacy.randomness import KeyStream
 from privacy.rings import data_ring
@@ -54,31 +56,65 @@ def test_tenseal_uses_the_primes_we_name(context: ts.Context) -> None:
     assert moduli(parameters) == (DATA_MODULUS, SPECIAL_MODULUS)
 
 
+def real_slots(coefficients: np.ndarray) -> np.ndarray:
+    """The slots, in SEAL's order, of a polynomial: its values at zeta^(3^k), zeta = exp(i pi / N), by their definition."""
+    powers = np.array([pow(3, k, 2 * DEGREE) for k in range(DEGREE // 2)])
+    slots = np.exp(1j * np.pi * np.outer(powers, np.arange(DEGREE)) / DEGREE) @ coefficients
+    return np.ascontiguousarray(slots.real)
+
+
+def polynomial_with_real_slots() -> np.ndarray:
+    """TenSEAL encrypts real slots only: a polynomial that the conjugation X -> 1/X leaves as it is, with guards of zero."""
+    half = np.random.default_rng(3).uniform(-2, 2, DEGREE // 2 - GUARDS - 1)
+    coefficients = np.zeros(DEGREE)
+    coefficients[GUARDS + 1 : DEGREE // 2] = half
+    coefficients[DEGREE // 2 + 1 : DEGREE - GUARDS] = -half[::-1]
+    coefficients[0] = 2.0
+    return coefficients
+
+
 def test_two_of_three_holders_decrypt_what_tenseal_encrypted_under_its_own_key(context: ts.Context) -> None:
-    values = np.linspace(-7, 7, SLOTS)
-    vector = ts.ckks_vector(context, (values / 2).tolist()) + ts.ckks_vector(context, (values / 2).tolist())
+    coefficients = polynomial_with_real_slots()
+    half = (real_slots(coefficients) / 2).tolist()
+    vector = ts.ckks_vector(context, half) + ts.ckks_vector(context, half)
     shares = split(secret_key(context), data_ring(), holders=3, threshold=2, stream=KeyStream(bytes(32), b"sharing"))
     keys = [Point(i, 2, 3, share).holder_key_bytes(bytes(32)) for i, share in enumerate(shares, start=1)]
-    ciphertext = imported(vector, SLOTS)
+    ciphertext = imported(vector, VALUES_PER_CHUNK)
     partials = {j: threshold.partial_decrypt(keys[j - 1], index=j, quorum=[1, 3], ciphertext=ciphertext) for j in (1, 3)}
-    # With a bound of SUM_HEADROOM / members the normalisation is 1: the values are TenSEAL's slots themselves.
-    fused = threshold.fuse(ciphertext, partials, quorum=[1, 3], count=SLOTS, bound=SUM_HEADROOM / 2, members=2)
-    assert np.abs(fused - np.array(vector.decrypt())).max() < 2e-4
-    assert np.abs(fused - values).max() < 2e-4
+    # With a bound of SUM_HEADROOM / members the normalisation is 1: the values are the coefficients themselves.
+    fused = threshold.fuse(ciphertext, partials, quorum=[1, 3], count=VALUES_PER_CHUNK, bound=SUM_HEADROOM / 2, members=2)
+    assert np.abs(fused - coefficients[:VALUES_PER_CHUNK]).max() < 1e-5
+    assert np.abs(real_slots(np.append(fused, np.zeros(GUARDS))) - np.array(vector.decrypt())).max() < 1e-3
+
+
+def test_tenseal_decrypts_what_we_encoded(context: ts.Context) -> None:
+    """What `encrypt` does with a chunk: the polynomial is added to a TenSEAL encryption of zero."""
+    coefficients = polynomial_with_real_slots()
+    zero = ts.ckks_vector(context, [0.0] * (DEGREE // 2)).serialize()
+    fields = read_fields(zero)
+    sealed = read_ciphertext(fields[1][2])
+    ring = data_ring()
+    encoded = encode(coefficients[:VALUES_PER_CHUNK], Normalisation(bound=SUM_HEADROOM, members=1))
+    polynomials = sealed.polynomials.copy()
+    polynomials[0] = ring.add(polynomials[0], ring.evaluate(ring.lift(encoded)))
+    sum_bytes = write_ciphertext(replace(sealed, polynomials=polynomials))
+    rewritten = write_fields([(n, w, sum_bytes if n == 2 else v) for n, w, v in fields])
+    decrypted = np.array(ts.ckks_vector_from(context, rewritten).decrypt())
+    assert np.abs(decrypted - real_slots(coefficients)).max() < 1e-6
 
 
 def test_tenseal_adds_as_we_do() -> None:
     made = ceremony(holders=3, threshold_size=2)
     context = ts.context_from(ckks.tenseal_context(made.public_key))
     context.global_scale = 2.0**SCALE_BITS
-    vectors = [ts.ckks_vector(context, [float(i)] * SLOTS) for i in range(3)]
+    vectors = [ts.ckks_vector(context, [float(i)] * (DEGREE // 2)) for i in range(3)]
     digest = key_digest(made.public_key)
     ours = []
     for vector in vectors:
-        loose = parse(imported(vector, SLOTS))
-        ours.append(Ciphertext(digest, SLOTS, loose.c0, loose.c1).to_bytes())
-    total = parse(ckks.add(made.public_key, ours, count=SLOTS))
-    theirs = parse(imported(vectors[0] + vectors[1] + vectors[2], SLOTS))
+        loose = parse(imported(vector, VALUES_PER_CHUNK))
+        ours.append(Ciphertext(digest, VALUES_PER_CHUNK, loose.c0, loose.c1).to_bytes())
+    total = parse(ckks.add(made.public_key, ours, count=VALUES_PER_CHUNK))
+    theirs = parse(imported(vectors[0] + vectors[1] + vectors[2], VALUES_PER_CHUNK))
     assert (total.c0 == theirs.c0).all() and (total.c1 == theirs.c1).all()
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from privacy import ckks, threshold
 from privacy.ciphertext import CiphertextError, parse
 from privacy.key_shares import parse_holder_key
-from privacy.parameters import DATA_MODULUS, DEGREE, SLOTS
+from privacy.parameters import DATA_MODULUS, DEGREE, VALUES_PER_CHUNK
 from privacy.public_key import PUBLIC_SIZE, parse_public_key
 from privacy.rings import data_ring, key_rings
 from privacy.shamir import lagrange_at_zero
@@ -21,7 +21,7 @@ from privacy.threshold import BoundError, DecryptionError, KeyMaterialError
 from tests.support.ring_oracles import negacyclic_product
 from tests.support.threshold_keys import Ceremony, ceremony, decrypt, seeded_entropy
 
-COUNT = 2 * SLOTS + 100
+COUNT = 2 * VALUES_PER_CHUNK + 100
 BOUND = 0.05
 QUORUM = [1, 3, 4]
 
@@ -91,12 +91,11 @@ def small() -> Ceremony:
 @pytest.mark.parametrize("members", [1, 2, 3, 1024])
 @pytest.mark.parametrize("sign", [-1.0, 1.0])
 def test_nothing_wraps_at_the_bound(small: Ceremony, members: int, sign: float) -> None:
-    """The worst polynomial: a constant vector puts the whole value into one coefficient."""
-    one = parse(ckks.encrypt(small.public_key, np.full(SLOTS, sign), bound=1.0, members=members))
+    one = parse(ckks.encrypt(small.public_key, np.full(VALUES_PER_CHUNK, sign), bound=1.0, members=members))
     # Adding `members` fresh encryptions is slow for 1024; scaling one gives the largest sum with more noise than it would have.
     one.c0[:], one.c1[:] = data_ring().scale(one.c0, members), data_ring().scale(one.c1, members)
     data = one.to_bytes()
-    fused = threshold.fuse(data, decrypt(small, data, [1, 2]), quorum=[1, 2], count=SLOTS, bound=1.0, members=members)
+    fused = threshold.fuse(data, decrypt(small, data, [1, 2]), quorum=[1, 2], count=VALUES_PER_CHUNK, bound=1.0, members=members)
     assert np.abs(fused - sign * members).max() < 1e-4 * members
 
 
@@ -324,7 +323,7 @@ def test_missing_and_uninvited_partials_are_refused(made: Ceremony, total: bytes
 
 
 def test_a_false_polynomial_is_found_even_for_one_value(small: Ceremony) -> None:
-    """Noise of one value alone would often look plausible; the other slots and the imaginary parts give it away."""
+    """Noise of one value alone would often look plausible; the guards and the padding give it away."""
     for attempt in range(20):
         data = ckks.encrypt(small.public_key, np.zeros(1), bound=1.0, members=2)
         partials = decrypt(small, data, [1, 2])
@@ -339,7 +338,7 @@ def test_values_beyond_the_bound_are_found(small: Ceremony) -> None:
     honest = ckks.encrypt(small.public_key, np.full(3, 1.0), bound=1.0, members=3)
     scaled = [ckks.encrypt(small.public_key, np.full(3, 1.0), bound=1.0, members=1) for _ in range(2)]
     data = ckks.add(small.public_key, [honest, *scaled], count=3)
-    with pytest.raises(BoundError, match=r"value 0 of the sum is (4|4\.0000\d*|3\.9999\d*), beyond the 3\.\d+ that 3 hospitals can reach"):
+    with pytest.raises(BoundError, match=r"value 0 of the sum is (7|7\.0000\d*|6\.9999\d*), beyond the 3\.?\d* that 3 hospitals can reach"):
         threshold.fuse(data, decrypt(small, data, [1, 2]), quorum=[1, 2], count=3, bound=1.0, members=3)
 
 

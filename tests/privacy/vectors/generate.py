@@ -67,7 +67,7 @@ BAD: list[dict[str, Any]] = [
     {"name": "empty ciphertext", "object": "ciphertext 1", "cut_to": 0, "step": "check_ciphertext"},
     {"name": "ciphertext cut short", "object": "ciphertext 1", "cut_to": 55351, "step": "check_ciphertext"},
     {"name": "ciphertext too long", "object": "ciphertext 1", "append": "00", "step": "check_ciphertext"},
-    {"name": "ciphertext of another version", "object": "ciphertext 1", "write": [{"at": 4, "hex": "02"}], "step": "check_ciphertext"},
+    {"name": "ciphertext of another version", "object": "ciphertext 1", "write": [{"at": 4, "hex": "01"}], "step": "check_ciphertext"},
     {"name": "ciphertext of another scale", "object": "ciphertext 1", "write": [{"at": 5, "hex": "28"}], "step": "check_ciphertext"},
     {"name": "ciphertext of another degree", "object": "ciphertext 1", "write": [{"at": 6, "hex": "0020"}], "step": "check_ciphertext"},
     {"name": "ciphertext of another modulus", "object": "ciphertext 1", "write": [{"at": 8, "hex": "03"}], "step": "check_ciphertext"},
