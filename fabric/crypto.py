@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -11,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature, encode_dss_signature
 from fabric_protos.msp import identities_pb2
 
+_OF_MESSAGE, _OF_DIGEST = ec.ECDSA(hashes.SHA256()), ec.ECDSA(Prehashed(hashes.SHA256()))
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
@@ -44,13 +46,20 @@ def public_key_of(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:
     return key
 
 
+class PrivateKey(Protocol):
+    """What signs: an `ec.EllipticCurvePrivateKey` of P-256 in memory, or a key that stays on a token (fabric.token_key)."""
+
+    def sign(self, data: bytes, signature_algorithm: ec.ECDSA, /) -> bytes:
+        """The DER signature over the SHA-256 of `data`, S low or high."""
+
+
 @dataclass(frozen=True)
 class SigningIdentity:
     """A certificate with its private key. Held by the process that signs with it, never serialised with the key."""
 
     mspid: str
     certificate_pem: bytes
-    private_key: ec.EllipticCurvePrivateKey
+    private_key: PrivateKey
 
     @property
     def serialized(self) -> bytes:
@@ -64,7 +73,7 @@ class SigningIdentity:
 
     def sign(self, message: bytes) -> bytes:
         """DER signature over SHA-256 of `message`, with low S (Fabric refuses the other form)."""
-        r, s = decode_dss_signature(self.private_key.sign(message, ec.ECDSA(hashes.SHA256())))
+        r, s = decode_dss_signature(self.private_key.sign(message, _OF_MESSAGE))
         return encode_dss_signature(r, min(s, P256_ORDER - s))
 
 
@@ -97,6 +106,6 @@ def verify_digest(certificate: x509.Certificate, digest: bytes, signature: bytes
     if s > P256_ORDER // 2:
         raise IdentityError("the signature has a high S value, which Fabric refuses")
     try:
-        public_key_of(certificate).verify(signature, digest, ec.ECDSA(Prehashed(hashes.SHA256())))
+        public_key_of(certificate).verify(signature, digest, _OF_DIGEST)
     except InvalidSignature as error:
         raise IdentityError("the signature does not match") from error

@@ -11,7 +11,8 @@ import grpc
 from cryptography.x509 import load_pem_x509_certificate
 from cryptography.x509.oid import NameOID
 
-from fabric.crypto import IdentityError, SigningIdentity
+from fabric.crypto import IdentityError
+from fabric.tls import MutualTls, TlsIdentity, server_credentials
 from gateway.errors import ExitCode, PolicyRefused, Unavailable, kind_of
 from gateway.trust_roots import TrustRoots
 
@@ -27,6 +28,7 @@ CHANNEL_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.ping_timeout_ms", 20_000),  # a minute unless told, which gRPC waits for before the timeout above counts
 ]
 SERVER_OPTIONS: list[tuple[str, Any]] = [
     *CHANNEL_OPTIONS,
@@ -101,19 +103,9 @@ async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) 
     await context.abort(kind.grpc_status, str(error))
 
 
-@dataclass(frozen=True)
-class TlsIdentity:
-    """A TLS certificate with its key, both PEM: shown to servers as a client and to clients as a server."""
-
-    certificate_pem: bytes
-    private_key_pem: bytes
-
-
-def new_server(tls: TlsIdentity, roots: TrustRoots) -> tuple[grpc.aio.Server, grpc.ServerCredentials]:
-    """A server that demands a client certificate of any organisation of the channel."""
-    credentials = grpc.ssl_server_credentials(
-        [(tls.private_key_pem, tls.certificate_pem)], root_certificates=roots.all_pem(), require_client_auth=True
-    )
+def new_server(tls: Callable[[], TlsIdentity], roots: TrustRoots) -> tuple[grpc.aio.Server, grpc.ServerCredentials]:
+    """A server that demands a client certificate of any organisation of the channel; `tls` is asked at every new connection."""
+    credentials = server_credentials(lambda: MutualTls(tls(), roots.all_pem()))
     return grpc.aio.server(options=SERVER_OPTIONS), credentials
 
 
@@ -124,26 +116,34 @@ def open_channel(endpoint: str, tls: TlsIdentity, server_roots_pem: bytes) -> gr
 
 
 class Peers:
-    """Channels to other organisations' gateways, opened when first used and kept."""
+    """Channels to other organisations' gateways, opened when first used and kept until the own certificate is renewed."""
 
-    def __init__(self, identity: SigningIdentity, tls: TlsIdentity, roots: TrustRoots) -> None:
-        self.mspid = identity.mspid
+    def __init__(self, mspid: str, tls: Callable[[], TlsIdentity], roots: TrustRoots) -> None:
+        self.mspid = mspid
         self._tls = tls
         self._roots = roots
-        self._channels: dict[tuple[str, str], grpc.aio.Channel] = {}
+        self._channels: dict[tuple[str, str], tuple[TlsIdentity, grpc.aio.Channel]] = {}
+        self._replaced: list[grpc.aio.Channel] = []
+        """Left to the calls that run on them; gRPC disconnects them when they are idle."""
 
     def channel(self, mspid: str, endpoint: str) -> grpc.aio.Channel:
         """The channel to `mspid`'s gateway at `endpoint` (host:port, as the ledger names it)."""
         if not endpoint:
             raise Unavailable(f"{mspid} takes no connections from outside")
-        key = (mspid, endpoint)
-        if key not in self._channels:
-            self._channels[key] = open_channel(endpoint, self._tls, self._roots.pem(mspid))
-        return self._channels[key]
+        key, tls = (mspid, endpoint), self._tls()
+        opened = self._channels.get(key)
+        if opened is not None and opened[0] == tls:
+            return opened[1]
+        if opened is not None:
+            self._replaced.append(opened[1])
+        channel = open_channel(endpoint, tls, self._roots.pem(mspid))
+        self._channels[key] = tls, channel
+        return channel
 
     async def close(self) -> None:
-        for channel in self._channels.values():
+        for channel in (*self._replaced, *(channel for _, channel in self._channels.values())):
             await channel.close()
+        self._replaced.clear()
         self._channels.clear()
 
 

@@ -1,7 +1,7 @@
 """The gRPC server that peers connect to."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import aclosing
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -14,54 +14,49 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from fabric.chaincode.errors import ChaincodeServiceError
 from fabric.chaincode.execution import Contract
+from fabric.chaincode.metrics import Metrics
 from fabric.chaincode.session import Session
 from fabric.chaincode.workers import Workers
+from fabric.tls import MutualTls, server_credentials
 
 _LARGEST_MESSAGE = 100 * 1024 * 1024  # bytes; the limit peers use for chaincode messages
 _OPTIONS = (
-    ("grpc.max_receive_message_length", _LARGEST_MESSAGE),
-    ("grpc.max_send_message_length", _LARGEST_MESSAGE),
     # Peers ping an idle stream every minute; gRPC's default would take that for abuse and close the connection.
     ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
-    ("grpc.keepalive_time_ms", 60_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
     # Without it a second service on a taken port would start, and get every other connection.
     ("grpc.so_reuseport", 0),
 )
 
 
 @dataclass(frozen=True)
-class MutualTls:
-    """PEM bytes: the service's own certificate and key, and the CA whose client certificates are let in."""
-
-    certificate: bytes
-    private_key: bytes
-    client_ca: bytes
-
-
-@dataclass(frozen=True)
 class ServiceSettings:
     """Where to listen ("host:port"), for which installed package (`peer lifecycle chaincode calculatepackageid`), how secured.
 
-    Without `tls` the service starts only if `plain_on_loopback` says so and the address is this machine's alone.
+    Without `tls` the service starts only if `plain_on_loopback` says so and the address is this machine's alone. `tls` is asked at
+    every new connection. `running` calls have a thread at a time, `admitted` are in the house, others are turned away.
+    `keepalive_s`: how long a stream may be silent until the peer is pinged, and how long the peer then has to answer.
     """
 
     listen: str
     package_id: str
-    tls: MutualTls | None
+    tls: Callable[[], MutualTls] | None
     plain_on_loopback: bool = False
     running: int = 16
     admitted: int = 512
+    largest_message: int = _LARGEST_MESSAGE
+    keepalive_s: tuple[float, float] = (60.0, 20.0)
 
 
 class ChaincodeService:
     """Runs one contract for any number of peers and channels."""
 
-    def __init__(self, contract: Contract, settings: ServiceSettings) -> None:
+    def __init__(self, contract: Contract, settings: ServiceSettings, functions: Collection[str] = ()) -> None:
+        """`functions`: the contract's, to tell them apart in `metrics`."""
+        self.metrics = Metrics(functions)
         self._settings = settings
         self._contract = contract
         self._workers = Workers(running=settings.running, admitted=settings.admitted)
-        self._server = grpc.aio.server(options=_OPTIONS)
+        self._server = grpc.aio.server(options=[*_OPTIONS, *_sized(settings)])
         self._health = health.aio.HealthServicer()
         self._sessions: set[Session] = set()
         self.port = 0
@@ -91,26 +86,41 @@ class ChaincodeService:
         self._workers.close()
 
     async def Connect(self, request_iterator: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802 (gRPC's name)
-        session = Session(self._contract, self._settings.package_id, self._workers)
+        settings = self._settings
+        session = Session(self._contract, settings.package_id, self._workers, self.metrics, largest_message=settings.largest_message)
         self._sessions.add(session)
         try:
-            async with aclosing(session.converse(request_iterator)) as outgoing:  # closed at once when the peer is gone
-                async for message in outgoing:
-                    yield message
+            with self.metrics.streams.track_inprogress():
+                async with aclosing(session.converse(request_iterator)) as outgoing:  # closed at once when the peer is gone
+                    async for message in outgoing:
+                        yield message
         finally:
             self._sessions.discard(session)
 
     def _bind(self) -> int:
         tls = self._settings.tls
         if tls is not None:
-            credentials = grpc.ssl_server_credentials([(tls.private_key, tls.certificate)], tls.client_ca, require_client_auth=True)
-            return self._server.add_secure_port(self._settings.listen, credentials)
+            return self._server.add_secure_port(self._settings.listen, server_credentials(tls))
         if not self._settings.plain_on_loopback or not is_loopback(self._settings.listen):
             raise ChaincodeServiceError(
                 f"no TLS for {self._settings.listen}: give certificate, key and client CA;"
                 " only a loopback address may go without, and only if plain_on_loopback says so"
             )
         return self._server.add_insecure_port(self._settings.listen)
+
+
+def _sized(settings: ServiceSettings) -> list[tuple[str, int]]:
+    ping_s, answer_s = settings.keepalive_s
+    return [
+        ("grpc.max_receive_message_length", settings.largest_message),
+        ("grpc.max_send_message_length", settings.largest_message),
+        ("grpc.keepalive_time_ms", round(ping_s * 1000)),
+        ("grpc.keepalive_timeout_ms", round(answer_s * 1000)),
+        (
+            "grpc.http2.ping_timeout_ms",
+            round(answer_s * 1000),
+        ),  # a minute unless told, which gRPC waits for before the timeout above counts
+    ]
 
 
 def is_loopback(listen: str) -> bool:

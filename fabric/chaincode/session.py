@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import Future
 from typing import Any
@@ -10,6 +11,7 @@ from fabric.chaincode import messages
 from fabric.chaincode.errors import PeerError
 from fabric.chaincode.execution import Contract, execute
 from fabric.chaincode.messages import Message
+from fabric.chaincode.metrics import Metrics
 from fabric.chaincode.workers import Workers
 
 _log = logging.getLogger(__name__)
@@ -18,10 +20,12 @@ _log = logging.getLogger(__name__)
 class Session:
     """Lives from the peer's connecting to its leaving; everything but `_ask` runs on the event loop."""
 
-    def __init__(self, contract: Contract, package_id: str, workers: Workers) -> None:
+    def __init__(self, contract: Contract, package_id: str, workers: Workers, metrics: Metrics, *, largest_message: int) -> None:
         self._contract = contract
         self._package_id = package_id
         self._workers = workers
+        self._metrics = metrics
+        self._largest_message = largest_message
         self._loop = asyncio.get_running_loop()
         self._outgoing: asyncio.Queue[Any | None] = asyncio.Queue()
         self._questions: dict[tuple[str, str], Future[Any]] = {}  # by channel and transaction: one open question each
@@ -73,6 +77,7 @@ class Session:
 
     def _start(self, request: Any) -> None:
         if not self._workers.admit():
+            self._metrics.turned_away()
             self._outgoing.put_nowait(messages.failed(request, "the chaincode service is busy or stopping"))
             return
         call = asyncio.create_task(self._call(request))
@@ -80,14 +85,22 @@ class Session:
         call.add_done_callback(self._calls.discard)
 
     async def _call(self, request: Any) -> None:
+        started = time.monotonic()
         try:
-            answer = await self._workers.run(execute, self._contract, request, self._ask)
+            with self._metrics.in_flight.track_inprogress():
+                answer = await self._workers.run(execute, self._contract, request, self._ask)
         finally:
             self._workers.release()
-        self._outgoing.put_nowait(answer)
+        self._metrics.answered(answer.function, answer.outcome, time.monotonic() - started)
+        if answer.message.ByteSize() <= self._largest_message:
+            self._outgoing.put_nowait(answer.message)
+        else:  # gRPC would end the stream, and every other call on it
+            self._outgoing.put_nowait(messages.failed(request, f"the contract's answer is over {self._largest_message} bytes"))
 
     def _ask(self, message: Any) -> Any:
         """Called by a worker thread: send a question and wait for the peer's answer."""
+        if message.ByteSize() > self._largest_message:
+            raise PeerError(f"a question to the peer is over {self._largest_message} bytes")
         answer: Future[Any] = Future()
         self._loop.call_soon_threadsafe(self._put_question, message, answer)
         return answer.result()

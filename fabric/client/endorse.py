@@ -11,9 +11,10 @@ from fabric_protos.gateway import gateway_pb2
 from fabric_protos.peer import proposal_pb2, proposal_response_pb2, transaction_pb2
 from google.protobuf.message import DecodeError
 
-from fabric.client.connection import Connection
+from fabric.client.attempts import Attempts
+from fabric.client.blocks import catch_up
+from fabric.client.connection import Connection, Peer
 from fabric.client.errors import EndorseError, Failure, LedgerError, LedgerUnavailable
-from fabric.client.patience import Backoff
 from fabric.client.proposal import Proposal, new_proposal
 
 _DOWN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.FAILED_PRECONDITION)
@@ -33,50 +34,54 @@ class Endorsed:
 
 
 async def endorse(connection: Connection, function: str, args: Sequence[bytes], transient: Mapping[str, bytes] | None) -> Endorsed:
-    """Endorse a new transaction, trying again (each time as another one) while that may help and patience lasts.
+    """Endorse a new transaction, trying again (each time as another one, where a peer is down at the next) while patience lasts.
 
-    Raises ContractRefused, EndorseError or LedgerUnavailable; in every case nothing was submitted.
+    Raises ContractRefused, EndorseError, StreamError or LedgerUnavailable; in every case nothing was submitted.
     """
-    backoff = Backoff(connection.patience, connection.patience.unavailable_s)
+    attempts = Attempts(connection, connection.patience.unavailable_s)
     while True:
+        peer = connection.peer
         proposal = new_proposal(connection, function, args, transient)
         request = gateway_pb2.EndorseRequest(
             transaction_id=proposal.tx_id, channel_id=connection.channel, proposed_transaction=proposal.signed
         )
         try:
-            response = await connection.gateway.Endorse(request, timeout=connection.patience.call_s)
+            await catch_up(connection, peer)
+            response = await peer.gateway.Endorse(request, timeout=connection.patience.call_s)
+        except LedgerUnavailable as behind:
+            if not await attempts.elsewhere(peer, str(behind)):
+                raise
         except grpc.aio.AioRpcError as error:
             failure = Failure.of(error)
-            if not _may_pass(failure) or not await backoff.pause():
-                raise _error(connection, function, failure) from error
+            if not await _tried_again(attempts, peer, failure):
+                raise _error(peer, function, failure) from error
         else:
-            return _signed(connection, proposal, response.prepared_transaction)
+            peer.answers = True
+            return _signed(proposal, response.prepared_transaction)
 
 
-def _may_pass(failure: Failure) -> bool:
+async def _tried_again(attempts: Attempts, peer: Peer, failure: Failure) -> bool:
     texts = (failure.message, *failure.details)
-    return (
-        failure.code in _DOWN
-        or failure.message.startswith(_PEERS_DISAGREE)
-        or any(reason in text for text in texts for reason in _SERVICE_LOST)
-    )
+    if failure.code in _DOWN or any(reason in text for text in texts for reason in _SERVICE_LOST):
+        return await attempts.elsewhere(peer, str(failure))
+    return failure.message.startswith(_PEERS_DISAGREE) and await attempts.again()
 
 
-def _error(connection: Connection, function: str, failure: Failure) -> LedgerError:
+def _error(peer: Peer, function: str, failure: Failure) -> LedgerError:
     if failure.refusal is not None:
         return failure.refusal
     if failure.code in _DOWN:
-        return LedgerUnavailable(f"the ledger at {connection.endpoint} cannot endorse: {failure}")
+        return LedgerUnavailable(f"the ledger at {peer.endpoint} cannot endorse: {failure}")
     return EndorseError(f"{function} was not endorsed: {failure}")
 
 
-def _signed(connection: Connection, proposal: Proposal, envelope: Any) -> Endorsed:
+def _signed(proposal: Proposal, envelope: Any) -> Endorsed:
     """Sign what the peer assembled, once it is seen to be the proposed call and no other."""
     try:
         result = _result(proposal, envelope.payload)
     except (DecodeError, IndexError) as error:
         raise EndorseError(f"transaction {proposal.tx_id}: the peer sent back something that is not a transaction") from error
-    signed = common_pb2.Envelope(payload=envelope.payload, signature=connection.identity.sign(envelope.payload))
+    signed = common_pb2.Envelope(payload=envelope.payload, signature=proposal.signer.sign(envelope.payload))
     return Endorsed(proposal.tx_id, signed, result)
 
 

@@ -36,6 +36,14 @@ class CommitError(LedgerError):
         self.tx_id = tx_id
 
 
+class CommitStatusError(LedgerError):
+    """The ledger refuses to say what became of the transaction, which may be written."""
+
+    def __init__(self, why: str, tx_id: str) -> None:
+        super().__init__(f"the status of transaction {tx_id} was refused: {why}")
+        self.tx_id = tx_id
+
+
 class CommitUnknown(LedgerError):  # noqa: N818 (the name already says what happened)
     """Nobody could say in time whether the transaction was written: ask by its id before doing it again."""
 

@@ -6,32 +6,40 @@ import grpc
 import grpc.aio
 from fabric_protos.gateway import gateway_pb2
 
-from fabric.client.connection import Connection
+from fabric.client.attempts import Attempts
+from fabric.client.blocks import catch_up
+from fabric.client.connection import Connection, Peer
 from fabric.client.errors import EvaluateError, Failure, LedgerError, LedgerUnavailable
-from fabric.client.patience import Backoff
 from fabric.client.proposal import new_proposal
 
 _DOWN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 async def evaluate(connection: Connection, function: str, args: Sequence[bytes]) -> bytes:
-    """The contract's answer; a ledger that is down is asked again until patience ends.
+    """The contract's answer, from a peer that has every block this client has seen.
 
-    Raises ContractRefused, EvaluateError or LedgerUnavailable.
+    A peer that is down or behind is passed over for the next; all are asked again until patience ends.
+    Raises ContractRefused, EvaluateError, StreamError or LedgerUnavailable.
     """
-    backoff = Backoff(connection.patience, connection.patience.unavailable_s)
+    attempts = Attempts(connection, connection.patience.unavailable_s)
     while True:
+        peer = connection.peer
         proposal = new_proposal(connection, function, args)
         request = gateway_pb2.EvaluateRequest(
             transaction_id=proposal.tx_id, channel_id=connection.channel, proposed_transaction=proposal.signed
         )
         try:
-            response = await connection.gateway.Evaluate(request, timeout=connection.patience.call_s)
+            await catch_up(connection, peer)
+            response = await peer.gateway.Evaluate(request, timeout=connection.patience.call_s)
+        except LedgerUnavailable as behind:
+            if not await attempts.elsewhere(peer, str(behind)):
+                raise
         except grpc.aio.AioRpcError as error:
             failure = Failure.of(error)
-            if not _may_pass(failure) or not await backoff.pause():
-                raise _error(connection, function, failure) from error
+            if not _may_pass(failure) or not await attempts.elsewhere(peer, str(failure)):
+                raise _error(peer, function, failure) from error
         else:
+            peer.answers = True
             result: bytes = response.result.payload
             return result
 
@@ -42,9 +50,9 @@ def _may_pass(failure: Failure) -> bool:
     return failure.code in _DOWN or no_peer
 
 
-def _error(connection: Connection, function: str, failure: Failure) -> LedgerError:
+def _error(peer: Peer, function: str, failure: Failure) -> LedgerError:
     if failure.refusal is not None:
         return failure.refusal
     if _may_pass(failure):
-        return LedgerUnavailable(f"the ledger at {connection.endpoint} does not answer: {failure}")
+        return LedgerUnavailable(f"the ledger at {peer.endpoint} does not answer: {failure}")
     return EvaluateError(f"query {function} failed: {failure}")

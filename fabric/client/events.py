@@ -1,5 +1,6 @@
 """Chaincode events: what the contract announced, in ledger order, each once, whatever happens to the connection."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -10,10 +11,11 @@ import grpc.aio
 from fabric_protos.gateway import gateway_pb2
 from fabric_protos.orderer import ab_pb2
 
+from fabric.client.attempts import Attempts
 from fabric.client.blocks import height
-from fabric.client.connection import Connection
+from fabric.client.checkpoint import Checkpoint
+from fabric.client.connection import Connection, Peer
 from fabric.client.errors import Failure, StreamError
-from fabric.client.patience import Backoff
 
 _log = logging.getLogger(__name__)
 
@@ -28,49 +30,71 @@ _REFUSED = (
 
 @dataclass(frozen=True)
 class ChaincodeEvent:
-    """One event of a valid transaction; `block_number` and `tx_id` together are where to go on after it."""
+    """One event of a valid transaction."""
 
     name: str
     payload: bytes
     tx_id: str
     block_number: int
 
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """Where to go on after this event."""
+        return Checkpoint(self.block_number, self.tx_id)
 
-async def chaincode_events(connection: Connection, *, start_block: int | None, after_tx: str | None) -> AsyncIterator[ChaincodeEvent]:
-    """Events from `start_block` on, leaving out those up to and including transaction `after_tx`; from now on without both.
 
-    To go on after event e: `start_block=e.block_number, after_tx=e.tx_id`. Raises StreamError if the caller may not listen.
+async def chaincode_events(connection: Connection, after: Checkpoint | None) -> AsyncIterator[ChaincodeEvent]:
+    """Events after `after`, or from now on without it, in ledger order and each once, whichever peers they come from.
+
+    Raises StreamError if the caller may not listen.
     """
-    if start_block is None and after_tx is None:
+    if after is None:
         # "From now" is pinned to a block number, or a connection lost before the first event would lose events with it.
-        start_block = await height(connection)
-    backoff = Backoff(connection.patience)
+        after = Checkpoint.before_block(await height(connection))
+    attempts = Attempts(connection)
     while True:
-        call = connection.gateway.ChaincodeEvents(_request(connection, start_block, after_tx))
+        peer, why = connection.peer, "it stopped sending events"
+        call = peer.gateway.ChaincodeEvents(_request(connection, after))
         try:
-            async for response in call:
-                backoff.reset()
+            while (response := await _next(peer, call)) is not None:
+                attempts.reset()
+                connection.saw(peer, response.block_number)
                 for event in response.events:
-                    start_block, after_tx = response.block_number, event.tx_id
+                    after = Checkpoint(response.block_number, event.tx_id)
                     yield ChaincodeEvent(event.event_name, event.payload, event.tx_id, response.block_number)
         except grpc.aio.AioRpcError as error:
             failure = Failure.of(error)
             if failure.code in _REFUSED:
-                raise StreamError(f"{connection.endpoint} refuses to send events: {failure}") from error
-            _log.warning("%s stopped sending events (%s); going on from block %s", connection.endpoint, failure.code.name, start_block)
+                raise StreamError(f"{peer.endpoint} refuses to send events: {failure}") from error
+            why = str(failure)
+            _log.warning("%s stopped sending events (%s); going on from block %d", peer.endpoint, failure.code.name, after.next_block)
         finally:
             call.cancel()
-        await backoff.pause()
+        await attempts.elsewhere(peer, why)
 
 
-def _request(connection: Connection, start_block: int | None, after_tx: str | None) -> Any:
+async def _next(peer: Peer, call: Any) -> Any:
+    """The stream's next message; None when it has ended, or when the client left the peer, which may have fallen behind for good."""
+    reading, leaving = asyncio.ensure_future(call.read()), asyncio.ensure_future(peer.left.wait())
+    try:
+        await asyncio.wait({reading, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not reading.done():
+            return None
+        message = reading.result()
+        return None if message is grpc.aio.EOF else message
+    finally:
+        leaving.cancel()
+        reading.cancel()
+
+
+def _request(connection: Connection, after: Checkpoint) -> Any:
+    identity = connection.identity
     request = gateway_pb2.ChaincodeEventsRequest(
         channel_id=connection.channel,
         chaincode_id=connection.chaincode,
-        identity=connection.identity.serialized,
-        after_transaction_id=after_tx or "",
+        identity=identity.serialized,
+        after_transaction_id=after.tx_id,
+        start_position=ab_pb2.SeekPosition(specified=ab_pb2.SeekSpecified(number=after.next_block)),
     )
-    if start_block is not None:
-        request.start_position.CopyFrom(ab_pb2.SeekPosition(specified=ab_pb2.SeekSpecified(number=start_block)))
     data = request.SerializeToString()
-    return gateway_pb2.SignedChaincodeEventsRequest(request=data, signature=connection.identity.sign(data))
+    return gateway_pb2.SignedChaincodeEventsRequest(request=data, signature=identity.sign(data))

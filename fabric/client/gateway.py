@@ -1,11 +1,13 @@
 """The client of the ledger: a real Fabric peer's gateway, or the embedded ledger, which speaks the same protocol."""
 
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fabric.client import blocks as _blocks
 from fabric.client import events as _events
+from fabric.client.checkpoint import Checkpoint
 from fabric.client.connection import Connection
 from fabric.client.endorse import endorse
 from fabric.client.errors import CommitError
@@ -15,8 +17,8 @@ from fabric.client.status import CommitStatus, commit_status
 from fabric.client.submit import submit
 from fabric.crypto import SigningIdentity
 
-# Another transaction changed what this one had read: run again on the new state, it may pass.
-_CONFLICTS = ("MVCC_READ_CONFLICT", "PHANTOM_READ_CONFLICT")
+# Another transaction changed what this one had read, or who must endorse what it writes: run again on the new state, it may pass.
+_CONFLICTS = ("MVCC_READ_CONFLICT", "PHANTOM_READ_CONFLICT", "ENDORSEMENT_POLICY_FAILURE")
 
 
 @dataclass(frozen=True)
@@ -44,20 +46,44 @@ class Gateway:
         identity: SigningIdentity,
         *,
         patience: Patience | None = None,
+        time_ns: Callable[[], int] = time.time_ns,
     ) -> "Gateway":
         """A client of the peer at `endpoint` ("host:port") whose TLS certificate `tls_ca` (PEM) vouches for; no I/O yet."""
-        return cls(Connection.open(endpoint, tls_ca, channel, chaincode, identity, patience or Patience()))
+        return cls.follow([endpoint], lambda: tls_ca, channel, chaincode, lambda: identity, patience=patience, time_ns=time_ns)
+
+    @classmethod
+    def follow(
+        cls,
+        endpoints: Sequence[str],
+        tls_ca: Callable[[], bytes],
+        channel: str,
+        chaincode: str,
+        identity: Callable[[], SigningIdentity],
+        *,
+        patience: Patience | None = None,
+        time_ns: Callable[[], int] = time.time_ns,
+    ) -> "Gateway":
+        """A client of several peers, one at a time, whose authorities and own identity may be renewed: both are asked for every call."""
+        return cls(Connection(endpoints, tls_ca, channel, chaincode, identity, patience or Patience(), time_ns=time_ns))
+
+    @property
+    def identity(self) -> SigningIdentity:
+        """Who signs now."""
+        return self._connection.identity
 
     async def evaluate(self, function: str, *args: bytes) -> bytes:
-        """Ask the contract without writing. Raises ContractRefused, EvaluateError, LedgerUnavailable."""
+        """Ask the contract without writing; the answer is never older than a commit, event or block this client has been given.
+
+        Raises ContractRefused, EvaluateError, StreamError (a peer refuses to say how far it is), LedgerUnavailable.
+        """
         return await evaluate(self._connection, function, args)
 
     async def submit(self, function: str, *args: bytes, transient: Mapping[str, bytes] | None = None) -> Committed:
         """Call the contract and return once its writes took effect, exactly once.
 
         A transaction that collided with another is run again as a new one; one whose status is unknown is asked for by its
-        id first. Raises ContractRefused, EndorseError, SubmitError, LedgerUnavailable (nothing written in any of these),
-        CommitError (invalid, nothing written), CommitUnknown (may be written: ask `commit_status`).
+        id first, at every peer. Raises ContractRefused, EndorseError, StreamError, SubmitError, LedgerUnavailable (nothing written
+        in any of these), CommitError (invalid, nothing written), CommitStatusError, CommitUnknown (may be written: ask `commit_status`).
         """
         patience = self._connection.patience
         backoff = Backoff(patience, patience.conflict_s)
@@ -73,24 +99,26 @@ class Gateway:
         """What became of `tx_id`, waiting up to `wait_s` for it to be written; None if nobody can tell yet."""
         return await commit_status(self._connection, tx_id, wait_s=wait_s)
 
-    def chaincode_events(self, *, start_block: int | None = None, after_tx: str | None = None) -> AsyncIterator[_events.ChaincodeEvent]:
-        """The contract's events in ledger order, each once, across reconnections; from now on if no start is given.
+    def chaincode_events(self, *, start_block: int | None = None, after: Checkpoint | None = None) -> AsyncIterator[_events.ChaincodeEvent]:
+        """The contract's events in ledger order, each once, across reconnections and peers.
 
-        To go on after event e: `start_block=e.block_number, after_tx=e.tx_id`. Raises StreamError if the caller may not listen.
+        From block `start_block` on, or after an event's `checkpoint`; without either from now on. Raises StreamError if the caller
+        may not listen.
         """
-        return _events.chaincode_events(self._connection, start_block=start_block, after_tx=after_tx)
+        return _events.chaincode_events(self._connection, after if start_block is None else Checkpoint.before_block(start_block))
 
     def blocks(self, *, start: int, stop: int | None) -> AsyncIterator[Any]:
         """`common.Block` messages from `start` to `stop`, both included; `stop=None` follows the chain for ever.
 
+        To go on after block b: `start=b.header.number + 1`, at whatever peer.
         Raises StreamError if the caller may not read or a block comes out of order.
         """
         return _blocks.blocks(self._connection, start=start, stop=stop)
 
     async def height(self) -> int:
-        """How many blocks the peer has. Raises LedgerUnavailable or StreamError."""
+        """How many blocks there are, never fewer than this client has seen. Raises LedgerUnavailable or StreamError."""
         return await _blocks.height(self._connection)
 
     async def close(self) -> None:
-        """Close the connection; calls under way fail."""
-        await self._connection.transport.close()
+        """Close the connections; calls under way fail."""
+        await self._connection.close()

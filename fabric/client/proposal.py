@@ -1,7 +1,6 @@
 """Transaction proposals: what is to be called with which arguments, signed by the caller."""
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,9 +16,10 @@ _NONCE_BYTES = 24  # what Fabric's own clients use
 
 @dataclass(frozen=True)
 class Proposal:
-    """A signed proposal; `header` and `input` are kept to compare with what the peer hands back to be signed."""
+    """A signed proposal; `header` and `input` are kept to compare with what the peer hands back, for `signer` to sign."""
 
     tx_id: str
+    signer: SigningIdentity
     header: bytes
     input: bytes
     signed: Any
@@ -34,7 +34,7 @@ def new_proposal(connection: Connection, function: str, args: Sequence[bytes], t
         [function.encode(), *args],
         transient or {},
         nonce=os.urandom(_NONCE_BYTES),
-        time_ns=time.time_ns(),
+        time_ns=connection.time_ns(),
     )
 
 
@@ -63,7 +63,7 @@ def build(
     payload = proposal_pb2.ChaincodeProposalPayload(input=spec, TransientMap=transient)
     message = proposal_pb2.Proposal(header=header, payload=payload.SerializeToString()).SerializeToString()
     signed = proposal_pb2.SignedProposal(proposal_bytes=message, signature=identity.sign(message))
-    return Proposal(tx_id, header, spec, signed)
+    return Proposal(tx_id, identity, header, spec, signed)
 
 
 def transaction_id(nonce: bytes, creator: bytes) -> str:

@@ -20,6 +20,7 @@ _REFUSED = (
     grpc.StatusCode.PERMISSION_DENIED,
     grpc.StatusCode.UNAUTHENTICATED,
 )
+_DOWN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 async def submit(connection: Connection, endorsed: Endorsed) -> CommitStatus:
@@ -28,7 +29,7 @@ async def submit(connection: Connection, endorsed: Endorsed) -> CommitStatus:
     While the outcome is unknown the status is asked by transaction id, and the very same transaction is handed in again: the
     ledger takes a transaction id once, so it cannot take effect twice. (An orderer may lose what it acknowledged when it dies
     before its peers have it; waiting alone would then never end.)
-    Raises SubmitError if it was refused before anything could have happened, CommitUnknown when patience ends.
+    Raises SubmitError if it was refused before anything could have happened, CommitUnknown when patience ends, CommitStatusError.
     """
     patience = connection.patience
     backoff = Backoff(patience, patience.commit_s)
@@ -46,12 +47,16 @@ async def submit(connection: Connection, endorsed: Endorsed) -> CommitStatus:
 
 
 async def _send(connection: Connection, endorsed: Endorsed) -> Failure | None:
-    """Hand the transaction in; None if the ledger says it took it."""
+    """Hand the transaction in; None if the ledger says it took it. A peer that is down or has no orderer is left for the next."""
+    peer = connection.peer
     request = gateway_pb2.SubmitRequest(
         transaction_id=endorsed.tx_id, channel_id=connection.channel, prepared_transaction=endorsed.envelope
     )
     try:
-        await connection.gateway.Submit(request, timeout=connection.patience.call_s)
+        await peer.gateway.Submit(request, timeout=connection.patience.call_s)
     except grpc.aio.AioRpcError as error:
-        return Failure.of(error)
+        failure = Failure.of(error)
+        if failure.code in _DOWN:
+            connection.leave(peer, str(failure))
+        return failure
     return None

@@ -2,7 +2,7 @@
 
 Paths are relative to the file; unknown keys are refused.
 
-    [chaincode]  listen, package_id, plain_on_loopback
+    [chaincode]  listen, package_id, plain_on_loopback, metrics
     [tls]        certificate, private_key, client_ca     left out only where plain_on_loopback = true
 """
 
@@ -11,8 +11,10 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from fabric.chaincode.server import MutualTls, ServiceSettings, is_loopback
-from gateway.config import Endpoint
+from fabric.chaincode.server import ServiceSettings, is_loopback
+from fabric.tls import MutualTls
+from fabric.watched import Watched
+from gateway.config import Advertisement, Endpoint, read_tls
 from gateway.errors import ConfigError
 from gateway.toml_file import FilePath, Section, read, validate
 
@@ -25,6 +27,8 @@ class ChaincodeSection(Section):
     """LABEL:HASH, as `peer lifecycle chaincode calculatepackageid` and `queryinstalled` print it."""
     plain_on_loopback: bool = False
     """Serve without TLS, to peers of this machine only: for trials."""
+    metrics: Advertisement = ""
+    """host:port where Prometheus finds the service's counters, over plain HTTP: an address inside the hospital; "" for none."""
 
 
 class ServiceTlsSection(Section):
@@ -33,6 +37,17 @@ class ServiceTlsSection(Section):
     certificate: FilePath
     private_key: FilePath
     client_ca: FilePath
+
+    def load(self) -> MutualTls:
+        """Read the PEM files; raise ConfigError naming those that cannot be used."""
+        try:
+            return MutualTls(read_tls(self.certificate, self.private_key), self.client_ca.read_bytes())
+        except OSError as error:
+            raise ConfigError(f"cannot read {error.filename}: {error.strerror}") from error
+
+    def watch(self) -> Watched[MutualTls]:
+        """`load`, and again whenever one of the files is replaced; raises what `load` raises."""
+        return Watched([self.certificate, self.private_key, self.client_ca], self.load)
 
 
 class ChaincodeConfig(Section):
@@ -53,16 +68,9 @@ class ChaincodeConfig(Section):
         return self
 
     def settings(self) -> ServiceSettings:
-        """Read the PEM files; raise ConfigError naming the one that cannot be read."""
-        return ServiceSettings(self.chaincode.listen, self.chaincode.package_id, self._mutual_tls(), self.chaincode.plain_on_loopback)
-
-    def _mutual_tls(self) -> MutualTls | None:
-        if self.tls is None:
-            return None
-        try:
-            return MutualTls(self.tls.certificate.read_bytes(), self.tls.private_key.read_bytes(), self.tls.client_ca.read_bytes())
-        except OSError as error:
-            raise ConfigError(f"cannot read {error.filename}: {error.strerror}") from error
+        """Read the PEM files; raise ConfigError naming those that cannot be used."""
+        tls = None if self.tls is None else self.tls.watch()
+        return ServiceSettings(self.chaincode.listen, self.chaincode.package_id, tls, self.chaincode.plain_on_loopback)
 
 
 def load_chaincode_config(path: Path) -> ChaincodeConfig:

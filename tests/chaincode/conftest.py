@@ -1,6 +1,6 @@
 """A chaincode service with the probe contract on a free loopback port, without TLS."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -21,9 +21,11 @@ async def start() -> AsyncIterator[Start]:
     """Starts services that end with the test; keyword arguments go into ServiceSettings."""
     async with AsyncExitStack() as opened:
 
-        async def service(contract: Contract = probe_contract.invoke, **settings: Any) -> ChaincodeService:
+        async def service(
+            contract: Contract = probe_contract.invoke, *, functions: Collection[str] = (), **settings: Any
+        ) -> ChaincodeService:
             given = {"listen": "localhost:0", "package_id": PACKAGE_ID, "tls": None, "plain_on_loopback": True, **settings}
-            running = ChaincodeService(contract, ServiceSettings(**given))
+            running = ChaincodeService(contract, ServiceSettings(**given), functions)
             await running.start()
             opened.push_async_callback(running.stop, 0)
             return running

@@ -2,14 +2,21 @@
 
 import asyncio
 import json
+import threading
+from collections.abc import Sequence
 
+import grpc
+import grpc.aio
 import pytest
 from fabric_protos.peer import proposal_response_pb2
 
+from fabric.canonical import dumps
 from fabric.chaincode.messages import Message
+from fabric.contract.stub import Stub
 from tests.chaincode.conftest import PACKAGE_ID
 from tests.support.fake_peer import CHANNEL, fake_peer
 from tests.support.probe_contract import SECRET
+from tests.support.silent_line import silent_line
 
 
 def _response(message):
@@ -27,6 +34,15 @@ async def test_reads_and_writes_go_to_the_peer(peer) -> None:
     assert _response(await peer.invoke("tx2", "put", b"key", b"other")).payload == b"tx2"
     await peer.invoke("tx3", "delete", b"key")
     assert peer.writes == {"tx2": {"key": b"other"}, "tx3": {"key": None}}
+
+
+async def test_a_keys_own_policy_is_read_from_its_metadata_and_written_there(peer) -> None:
+    peer.metadata["key"] = {"another entry": b"\x01", "VALIDATION_PARAMETER": b"\x0a\x0b"}
+    assert _response(await peer.invoke("tx1", "policy", b"key")).payload == b"0a0b"
+    assert _response(await peer.invoke("tx2", "policy", b"other")).payload == b""
+    await peer.invoke("tx3", "guard", b"other", b"value", b"0c")
+    assert peer.metadata_writes == {"tx3": {"other": ("VALIDATION_PARAMETER", b"\x0c")}}
+    assert peer.writes == {"tx3": {"other": b"value"}}
 
 
 @pytest.mark.parametrize("count", range(6))
@@ -81,6 +97,20 @@ async def test_a_peers_error_ends_the_call_and_is_never_a_value(peer, caplog, ki
     message = await peer.invoke("tx", *call)
     assert message.type == Message.ERROR
     assert SECRET not in message.payload.decode() + caplog.text
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        *(["get", ""], ["put", "", "v"], ["put", "k", ""], ["delete", ""], ["event", "", "payload"]),
+        *(["policy", ""], ["set_policy", "", "0a"], ["set_policy", "k", ""]),
+    ],
+    ids=str,
+)
+async def test_what_is_empty_fails_the_call_as_on_the_embedded_ledger(peer, step) -> None:
+    response = _response(await peer.invoke("tx", "script", dumps([step])))
+    assert (response.status, response.message.partition(":")[0]) == (500, "INTERNAL")
+    assert (peer.writes, peer.metadata_writes) == ({}, {})
 
 
 async def test_calls_run_side_by_side_over_one_stream(peer) -> None:
@@ -162,3 +192,65 @@ async def test_no_value_of_a_call_is_logged(peer, caplog) -> None:
     caplog.set_level(0)
     await peer.invoke("tx", "put", SECRET.encode(), SECRET.encode(), transient={"salt": SECRET.encode()})
     assert SECRET not in caplog.text
+
+
+async def test_values_far_beyond_grpcs_own_limit_pass_both_ways(peer) -> None:
+    value = b"v" * (5 * 1024 * 1024)
+    assert _response(await peer.invoke("tx1", "put", b"k", value)).status == 200
+    assert peer.writes["tx1"]["k"] == value
+    peer.state["k"] = value
+    assert _response(await peer.invoke("tx2", "get", b"k")).payload == value
+
+
+async def test_an_answer_too_large_for_the_stream_fails_alone(start) -> None:
+    """gRPC would end the stream with every call on it."""
+    service = await start(largest_message=50_000)
+    async with fake_peer(service.port) as peer:
+        peer.state = {f"k{i}": b"v" * 20_000 for i in range(3)}
+        answer = await peer.invoke("tx1", "range", b"k", b"l")
+        assert answer.type == Message.ERROR
+        assert b"over 50000 bytes" in answer.payload
+        assert _response(await peer.invoke("tx2", "put", b"k", b"v")).status == 200
+
+
+async def test_a_write_too_large_for_the_stream_fails_alone(start) -> None:
+    def contract(stub: Stub, function: str, _args: Sequence[bytes]) -> bytes:
+        stub.put_state("k", b"v" * int(function))
+        return b""
+
+    service = await start(contract, largest_message=50_000)
+    async with fake_peer(service.port) as peer:
+        assert (await peer.invoke("tx1", "60000")).type == Message.ERROR
+        assert _response(await peer.invoke("tx2", "40000")).status == 200
+    assert list(peer.writes) == ["tx2"]
+
+
+async def test_a_peers_message_over_the_limit_ends_its_stream_and_no_other(start) -> None:
+    service = await start(largest_message=50_000)
+    async with fake_peer(service.port) as other:
+        async with fake_peer(service.port) as peer:
+            await peer.tell(Message(type=Message.TRANSACTION, channel_id=CHANNEL, txid="tx", payload=b"x" * 60_000))
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await peer.serving
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert _response(await other.invoke("tx", "put", b"k", b"v")).status == 200
+
+
+async def test_a_peer_that_went_away_without_a_word_is_noticed(start) -> None:
+    """Its machine lost power, or the cable was cut: nothing comes any more, not even the end of the connection."""
+    freed = threading.Event()
+
+    def contract(stub: Stub, _function: str, _args: Sequence[bytes]) -> bytes:
+        try:
+            return stub.get_state("k") or b""
+        finally:
+            freed.set()
+
+    service = await start(contract, keepalive_s=(0.05, 0.05))
+    async with silent_line(service.port) as line, fake_peer(line.port) as peer:
+        peer.mute = {Message.GET_STATE}
+        calling = asyncio.create_task(peer.invoke("tx", "get"))
+        await peer.asked.wait()
+        line.swallow()
+        assert await asyncio.to_thread(freed.wait, 30)
+        calling.cancel()

@@ -44,7 +44,7 @@ async def test_events_are_whole_wherever_the_stream_breaks(client, proxy, announ
 async def test_following_goes_on_after_any_event(client, announced) -> None:
     events = await _take(client.chaincode_events(start_block=0), COUNT)
     for position, event in enumerate(events[:-1]):
-        rest = await _take(client.chaincode_events(start_block=event.block_number, after_tx=event.tx_id), COUNT - 1 - position)
+        rest = await _take(client.chaincode_events(after=event.checkpoint), COUNT - 1 - position)
         assert rest == events[position + 1 :]
 
 

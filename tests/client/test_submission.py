@@ -6,9 +6,10 @@ from itertools import product
 import grpc
 import pytest
 from fabric_protos.gateway import gateway_pb2
+from fabric_protos.peer import transaction_pb2
 
 from fabric.client.endorse import endorse
-from fabric.client.errors import CommitError, CommitUnknown, EndorseError, SubmitError
+from fabric.client.errors import CommitError, CommitStatusError, CommitUnknown, EndorseError, SubmitError
 from fabric.client.patience import Patience
 from fabric.client.submit import submit
 from tests.support.faulty_proxy import Fault
@@ -88,20 +89,37 @@ async def test_an_unknown_outcome_is_said_and_found_later(connect, proxy) -> Non
     assert await client.evaluate("get", b"counter") == b"1"
 
 
-async def test_a_conflict_beyond_patience_names_code_and_transaction(connect, proxy) -> None:
+async def test_a_status_that_is_refused_is_an_error_of_its_own_stage_and_names_the_transaction(client, proxy) -> None:
+    proxy.faults["CommitStatus"].append(Fault(grpc.StatusCode.PERMISSION_DENIED, "no reader of the channel"))
+    with pytest.raises(CommitStatusError, match="no reader of the channel") as refused:
+        await client.submit("increment", b"counter")
+    status = await client.commit_status(refused.value.tx_id, wait_s=5)
+    assert status.code_name == "VALID"
+
+
+@pytest.mark.parametrize("code", ["MVCC_READ_CONFLICT", "ENDORSEMENT_POLICY_FAILURE"])
+async def test_a_conflict_beyond_patience_names_code_and_transaction(connect, proxy, code) -> None:
     client = connect(patience=Patience(conflict_s=0.0))
-    conflict = gateway_pb2.CommitStatusResponse(result=11, block_number=3)  # MVCC_READ_CONFLICT
+    conflict = gateway_pb2.CommitStatusResponse(result=transaction_pb2.TxValidationCode.Value(code), block_number=3)
     proxy.faults["CommitStatus"].append(Fault(answer=conflict.SerializeToString()))
     with pytest.raises(CommitError) as invalid:
         await client.submit("put", b"k", b"v")
-    assert invalid.value.code_name == "MVCC_READ_CONFLICT"
+    assert invalid.value.code_name == code
     assert len(invalid.value.tx_id) == 64
 
 
-async def test_an_invalid_transaction_is_not_tried_again(client, proxy) -> None:
-    policy_failure = gateway_pb2.CommitStatusResponse(result=10, block_number=3)
+async def test_a_key_whose_policy_changed_meanwhile_is_endorsed_anew(client, proxy) -> None:
+    """Who must endorse a key may change between endorsement and commit; then others are asked."""
+    policy_failure = gateway_pb2.CommitStatusResponse(result=transaction_pb2.ENDORSEMENT_POLICY_FAILURE, block_number=3)
     proxy.faults["CommitStatus"].append(Fault(answer=policy_failure.SerializeToString()))
-    with pytest.raises(CommitError, match="ENDORSEMENT_POLICY_FAILURE"):
+    await client.submit("put", b"k", b"v")
+    assert len(proxy.seen["Endorse"]) == 2
+
+
+async def test_an_invalid_transaction_is_not_tried_again(client, proxy) -> None:
+    forged = gateway_pb2.CommitStatusResponse(result=transaction_pb2.BAD_CREATOR_SIGNATURE, block_number=3)
+    proxy.faults["CommitStatus"].append(Fault(answer=forged.SerializeToString()))
+    with pytest.raises(CommitError, match="BAD_CREATOR_SIGNATURE"):
         await client.submit("put", b"k", b"v")
     assert len(proxy.seen["Endorse"]) == 1
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 import sys
+import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def test_a_configuration_with_mutual_tls_is_read(tmp_path: Path, organisation: O
     settings = load_chaincode_config(write(tmp_path, secured(organisation))).settings()
     assert (settings.listen, settings.package_id, settings.plain_on_loopback) == ("127.0.0.1:7999", PACKAGE_ID, False)
     assert settings.tls is not None
-    assert settings.tls.client_ca == organisation.tls_ca.read_bytes()
+    assert settings.tls().client_ca == organisation.tls_ca.read_bytes()
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:7999", "localhost:7999", "[::1]:7999"])
@@ -99,16 +100,18 @@ def test_a_taken_port_and_a_foreign_key_are_one_sentence_each(
     assert run(["chaincode", "serve", "--config", str(write(tmp_path, sections)), "--format", "json"]) is ExitCode.BAD_INPUT
     answer = json.loads(capsys.readouterr().out)
     assert answer["error_code"] == "BAD_CONFIG"
-    assert "belong together" in answer["message"]
+    assert answer["message"].endswith("the TLS private key is not the key of the TLS certificate")
 
 
 @pytest.fixture
 async def served(
     tmp_path: Path, organisation: Organisation
-) -> AsyncIterator[tuple[asyncio.subprocess.Process, int, grpc.ChannelCredentials]]:
-    """The verb as a process; its port, and the credentials with which the organisation's peer calls it."""
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, int, object, grpc.ChannelCredentials]]:
+    """The verb as a process; its port, where its counters are, and the credentials with which the organisation's peer calls it."""
     port, peer = free_port(), organisation.files("peer")
-    config = write(tmp_path, secured(organisation, f"127.0.0.1:{port}"))
+    sections = secured(organisation, f"127.0.0.1:{port}")
+    sections["chaincode"]["metrics"] = f"127.0.0.1:{free_port()}"
+    config = write(tmp_path, sections)
     command = [sys.executable, "-m", "gateway.cli", "chaincode", "serve", "--config", config]
     process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
     credentials = grpc.ssl_channel_credentials(
@@ -118,7 +121,7 @@ async def served(
         async with grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials) as channel:
             state = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), wait_for_ready=True, timeout=60)
             assert state.status == health_pb2.HealthCheckResponse.SERVING
-        yield process, port, credentials
+        yield process, port, sections["chaincode"]["metrics"], credentials
     finally:
         if process.returncode is None:
             process.kill()
@@ -126,12 +129,16 @@ async def served(
 
 
 async def test_a_peer_is_served_until_sigterm_and_the_log_has_no_values(served) -> None:
-    process, port, credentials = served
+    process, port, metrics, credentials = served
     canary = b"patient-4711"
     async with fake_peer(port, credentials) as peer:
         assert await peer.registered == PACKAGE_ID
         answer = proposal_response_pb2.Response.FromString((await peer.invoke("tx-1", "heartbeat", canary)).payload)
         assert (answer.status, answer.message.split(":")[0]) == (500, "DENIED")  # the contract's own answer: that is no certificate
+        with await asyncio.to_thread(urllib.request.urlopen, f"http://{metrics}/metrics", timeout=30) as page:
+            counted = page.read().decode()
+        assert 'consortium_chaincode_calls_total{function="heartbeat",outcome="refused"} 1.0' in counted
+        assert "consortium_chaincode_streams 1.0" in counted
         process.send_signal(signal.SIGTERM)
         # The peer is still connected: the service ends the stream and itself.
         _, log = await process.communicate()
@@ -139,7 +146,7 @@ async def test_a_peer_is_served_until_sigterm_and_the_log_has_no_values(served) 
     lines = [json.loads(line) for line in log.splitlines()]
     assert any("serving chaincode package" in line["message"] for line in lines)
     assert lines[-1]["message"].startswith("stopping")
-    assert canary not in log
+    assert canary not in log + counted.encode()
 
 
 def test_the_documented_configuration_is_one(tmp_path: Path) -> None:

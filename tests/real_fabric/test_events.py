@@ -28,7 +28,7 @@ async def test_events_arrive_in_order_and_go_on_after_any_of_them(probe: Gateway
     assert {event.name for event in events} == {"announced"}
     for position in (0, 5, 10):  # within a block and at its end
         after = events[position]
-        assert await _take(probe, 11 - position, start_block=after.block_number, after_tx=after.tx_id) == events[position + 1 :]
+        assert await _take(probe, 11 - position, after=after.checkpoint) == events[position + 1 :]
 
 
 async def test_without_a_place_only_what_comes_now(probe: Gateway) -> None:

@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fabric.chaincode.execution import Contract
-from fabric.chaincode.server import ChaincodeService, MutualTls, ServiceSettings
+from fabric.chaincode.server import ChaincodeService, ServiceSettings
+from fabric.tls import MutualTls, TlsIdentity
 
 
 async def main(entries: Sequence[Mapping[str, str]]) -> None:
@@ -28,8 +29,8 @@ async def main(entries: Sequence[Mapping[str, str]]) -> None:
 
 
 def _service(contract: str, listen: str, package_id: str, certificate: str, private_key: str, client_ca: str) -> ChaincodeService:
-    tls = MutualTls(Path(certificate).read_bytes(), Path(private_key).read_bytes(), Path(client_ca).read_bytes())
-    return ChaincodeService(_contract(contract), ServiceSettings(listen, package_id, tls))
+    tls = MutualTls(TlsIdentity(Path(certificate).read_bytes(), Path(private_key).read_bytes()), Path(client_ca).read_bytes())
+    return ChaincodeService(_contract(contract), ServiceSettings(listen, package_id, lambda: tls))
 
 
 def _contract(name: str) -> Contract:

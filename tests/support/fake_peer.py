@@ -29,11 +29,15 @@ class FakePeer:
     def __init__(self, call: Any) -> None:
         self._call = call
         self.state: dict[str, bytes] = {}
+        self.metadata: dict[str, dict[str, bytes]] = {}  # committed, by key
+        self.metadata_writes: defaultdict[str, dict[str, tuple[str, bytes]]] = defaultdict(dict)  # by transaction
         self.writes: defaultdict[str, dict[str, bytes | None]] = defaultdict(dict)  # by transaction
         self.broken: set[int] = set()
         self.mute: set[int] = set()
         self.asked = asyncio.Event()
         self.registered: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.serving: asyncio.Task[None] | None = None
+        """Ends with the stream, or raises how it broke."""
         self._turn = asyncio.Lock()  # gRPC takes one message at a time
         self._ended: defaultdict[str, asyncio.Future[Any]] = defaultdict(asyncio.get_running_loop().create_future)
         self._pages: dict[str, list[tuple[str, bytes]]] = {}
@@ -84,6 +88,14 @@ class FakePeer:
         if message.type == Message.DEL_STATE:
             self.writes[message.txid][chaincode_shim_pb2.DelState.FromString(message.payload).key] = None
             return b""
+        if message.type == Message.GET_STATE_METADATA:
+            known = self.metadata.get(chaincode_shim_pb2.GetStateMetadata.FromString(message.payload).key, {})
+            entries = [chaincode_shim_pb2.StateMetadata(metakey=name, value=value) for name, value in known.items()]
+            return bytes(chaincode_shim_pb2.StateMetadataResult(entries=entries).SerializeToString())
+        if message.type == Message.PUT_STATE_METADATA:
+            put = chaincode_shim_pb2.PutStateMetadata.FromString(message.payload)
+            self.metadata_writes[message.txid][put.key] = (put.metadata.metakey, put.metadata.value)
+            return b""
         if message.type == Message.GET_STATE_BY_RANGE:
             wanted = chaincode_shim_pb2.GetStateByRange.FromString(message.payload)
             self._pages[message.txid] = sorted(item for item in self.state.items() if wanted.startKey <= item[0] < wanted.endKey)
@@ -108,14 +120,21 @@ def _proposal(transient: Mapping[str, bytes]) -> bytes:
 
 
 @asynccontextmanager
-async def fake_peer(port: int, credentials: grpc.ChannelCredentials | None = None) -> AsyncIterator[FakePeer]:
-    """Connect to the service on `port` as a peer does; leaves the stream without a word at the end."""
+async def fake_peer(
+    port: int, credentials: grpc.ChannelCredentials | None = None, *, server_name: str = "localhost"
+) -> AsyncIterator[FakePeer]:
+    """Connect to the service on `port` as a peer does; leaves the stream without a word at the end.
+
+    With `credentials`, only if the service's certificate is valid for `server_name`.
+    """
     target = f"localhost:{port}"
-    transport = grpc.aio.secure_channel(target, credentials) if credentials else grpc.aio.insecure_channel(target)
+    unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    options = [*unlimited, ("grpc.ssl_target_name_override", server_name)]
+    transport = grpc.aio.secure_channel(target, credentials, options) if credentials else grpc.aio.insecure_channel(target, options)
     async with transport:
         call = chaincode_shim_pb2_grpc.ChaincodeStub(transport).Connect()
         peer = FakePeer(call)
-        serving = asyncio.create_task(peer.serve())
+        serving = peer.serving = asyncio.create_task(peer.serve())
         try:
             await asyncio.wait({serving, peer.registered}, return_when=asyncio.FIRST_COMPLETED)
             if serving.done():

@@ -9,6 +9,7 @@ from collections import defaultdict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -38,7 +39,8 @@ class FaultyProxy(grpc.GenericRpcHandler):
     """Forwards every method, as bytes. `faults` holds, by method, what happens to its next calls; `seen` every request."""
 
     def __init__(self, upstream: grpc.aio.Channel) -> None:
-        self._upstream = upstream
+        self.upstream = upstream
+        self.server = grpc.aio.server()
         self.faults: defaultdict[str, deque[Fault]] = defaultdict(deque)
         self.seen: defaultdict[str, list[bytes]] = defaultdict(list)
         self.port = 0
@@ -47,6 +49,10 @@ class FaultyProxy(grpc.GenericRpcHandler):
     @property
     def endpoint(self) -> str:
         return f"localhost:{self.port}"
+
+    async def kill(self) -> None:
+        """Break every connection and take no more: the peer is dead for the rest of the test."""
+        await self.server.stop(None)
 
     async def until(self, method: str) -> None:
         """Wait until `method` has been called."""
@@ -81,7 +87,7 @@ class FaultyProxy(grpc.GenericRpcHandler):
         if fault and not fault.delivered and fault.answer is None:
             await context.abort(fault.code, fault.message)
         try:
-            answer: bytes = await self._upstream.unary_unary(path)(request, timeout=context.time_remaining())
+            answer: bytes = await self.upstream.unary_unary(path)(request, timeout=context.time_remaining())
         except grpc.aio.AioRpcError as error:
             await context.abort(error.code(), error.details(), tuple(error.trailing_metadata()))
         if fault and fault.answer is not None:
@@ -92,7 +98,7 @@ class FaultyProxy(grpc.GenericRpcHandler):
 
     async def _stream(self, path: str, method: str, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
         fault = self._next_fault(method)
-        call = self._upstream.stream_stream(path)(self._watched(method, requests))
+        call = self.upstream.stream_stream(path)(self._watched(method, requests))
         passed = skipped = 0
         try:
             while not fault or passed < fault.messages:
@@ -121,14 +127,20 @@ class FaultyProxy(grpc.GenericRpcHandler):
 async def faulty_proxy(network: Network) -> AsyncIterator[FaultyProxy]:
     """A proxy of `network`'s ledger with the ledger's own TLS certificate."""
     ledger = network.config.ledger
-    certificate, key = await asyncio.to_thread(lambda: (ledger.tls_certificate.read_bytes(), ledger.tls_private_key.read_bytes()))
-    async with grpc.aio.secure_channel(network.endpoint, grpc.ssl_channel_credentials(network.tls_ca)) as upstream:
+    async with proxy_before(network.endpoint, network.tls_ca, ledger.tls_certificate, ledger.tls_private_key) as proxy:
+        yield proxy
+
+
+@asynccontextmanager
+async def proxy_before(endpoint: str, tls_ca: bytes, tls_certificate: Path, tls_private_key: Path) -> AsyncIterator[FaultyProxy]:
+    """A proxy of the peer at `endpoint` with a TLS certificate of the peer's own organisation."""
+    certificate, key = await asyncio.to_thread(lambda: (tls_certificate.read_bytes(), tls_private_key.read_bytes()))
+    async with grpc.aio.secure_channel(endpoint, grpc.ssl_channel_credentials(tls_ca)) as upstream:
         proxy = FaultyProxy(upstream)
-        server = grpc.aio.server()
-        server.add_generic_rpc_handlers((proxy,))
-        proxy.port = server.add_secure_port("localhost:0", grpc.ssl_server_credentials([(key, certificate)]))
-        await server.start()
+        proxy.server.add_generic_rpc_handlers((proxy,))
+        proxy.port = proxy.server.add_secure_port("localhost:0", grpc.ssl_server_credentials([(key, certificate)]))
+        await proxy.server.start()
         try:
             yield proxy
         finally:
-            await server.stop(None)
+            await proxy.kill()
