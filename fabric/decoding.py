@@ -19,7 +19,7 @@ def decode(kind: type[T], value: Any, *, strict: bool) -> T:
     """Build the dataclass `kind` from parsed JSON; raise DecodeError naming the first field that does not fit.
 
     `strict` refuses unknown fields (arguments); without it they are ignored, so that a client understands the views of a
-    newer contract. A field typed `Annotated[type, check]` is also passed to `check(value, where)`.
+    newer contract. A field with a default may be missing. A field typed `Annotated[type, check]` is also passed to `check(value, where)`.
     """
     result: T = _decoder(cast(Any, kind), strict)(value, "the argument" if strict else "the answer")
     return result
@@ -91,16 +91,17 @@ def _mapping(key: Decoder, item: Decoder) -> Decoder:
 def _record(kind: Any, strict: bool) -> Decoder:
     hints = get_type_hints(kind, include_extras=True)
     fields = {field.name: _decoder(hints[field.name], strict) for field in dataclasses.fields(kind)}
+    required = {field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING}
 
     def run(value: Any, where: str) -> Any:
         if not isinstance(value, dict):
             raise DecodeError(f"{where} must be an object")
-        missing = fields.keys() - value.keys()
+        missing = required - value.keys()
         if missing:
             raise DecodeError(f"{where} lacks {', '.join(sorted(missing))}")
         unknown = value.keys() - fields.keys()
         if strict and unknown:
             raise DecodeError(f"{where} has unknown keys, {len(unknown)} of them; allowed are {', '.join(sorted(fields))}")
-        return kind(**{name: run_field(value[name], name) for name, run_field in fields.items()})
+        return kind(**{name: run_field(value[name], name) for name, run_field in fields.items() if name in value})
 
     return run

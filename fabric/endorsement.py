@@ -1,6 +1,7 @@
 """Which endorsements a transaction needs: chaincode, collection and key-level policies, as Fabric's validation applies them."""
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from fabric_protos.common import policies_pb2
 from fabric_protos.peer import collection_pb2, policy_pb2, transaction_pb2
@@ -11,11 +12,10 @@ from fabric.channel import ENDORSEMENT, LIFECYCLE_ENDORSEMENT, ChannelConfig
 from fabric.msp import Member
 from fabric.policies import PolicyError, signature_policy_satisfied
 from fabric.rwset import NamespaceRwset
-from fabric.worldstate import Key, Space, WorldState
+from fabric.worldstate import Key, Space
 
 LIFECYCLE = "_lifecycle"
 
-_VALIDATION_PARAMETER = "VALIDATION_PARAMETER"  # Fabric's name for the metadata entry that holds a key's own policy
 _IMPLICIT = "_implicit_org_"  # prefix of the private collection that every organisation has in every chaincode
 
 
@@ -23,10 +23,22 @@ class UndefinedChaincode(ValueError):  # noqa: N818 - says what the chaincode is
     """No committed definition of the chaincode exists on this channel."""
 
 
+class CommittedState(Protocol):
+    """What the policies of a block are read from: the state before it."""
+
+    def holds(self, namespace: str) -> bool:
+        """Whether a name space was ever written in."""
+
+    def value(self, namespace: str, key: str) -> bytes | None: ...
+
+    def validation_parameter(self, space: Space, key: Key) -> bytes:
+        """The key's own endorsement policy; b"" where it has none."""
+
+
 class EndorsementRules:
     """The policies in force for one block: from the channel configuration and from the state before the block."""
 
-    def __init__(self, config: ChannelConfig, state: WorldState) -> None:
+    def __init__(self, config: ChannelConfig, state: CommittedState) -> None:
         self._config = config
         self._state = state
 
@@ -59,8 +71,7 @@ class EndorsementRules:
 
     def _key_policy(self, space: Space, key: Key) -> bytes:
         """The policy of the key itself, else of its collection; b"" where the chaincode's holds."""
-        entry = self._state.get(space, key)
-        own = dict(entry.metadata).get(_VALIDATION_PARAMETER, b"") if entry else b""
+        own = self._state.validation_parameter(space, key)
         if own:
             return _signature_policy(own)
         return self._collection_policy(space) if space.collection else b""
@@ -77,7 +88,7 @@ class EndorsementRules:
     def _chaincode_policy(self, namespace: str) -> bytes:
         if namespace == LIFECYCLE:
             return _reference(LIFECYCLE_ENDORSEMENT)
-        if Space(LIFECYCLE) not in self._state.spaces:
+        if not self._state.holds(LIFECYCLE):
             # A ledger without lifecycle records is an embedded one, whose only chaincode has the channel's default policy.
             return _reference(ENDORSEMENT)
         data = self._definition(namespace, "ValidationInfo")

@@ -12,12 +12,14 @@ from fabric import canonical
 from fabric.decoding import decode
 from fabric.ledger_views import (
     BudgetView,
+    DatasetView,
     IdentityView,
     OrganisationView,
     RoundView,
     Scores,
     SettlementView,
     Spend,
+    SpentView,
     Sum,
     TaskSummary,
     TaskView,
@@ -110,6 +112,13 @@ class Ledger:
     async def budget(self, mspid: str, dataset: str) -> BudgetView:
         return decode(BudgetView, await self._evaluate("budget", mspid=mspid, dataset=dataset), strict=False)
 
+    async def datasets(self) -> tuple[DatasetView, ...]:
+        return tuple(decode(DatasetView, entry, strict=False) for entry in await self._evaluate("datasets"))
+
+    async def spends(self, mspid: str, dataset: str) -> tuple[SpentView, ...]:
+        """The events that a data set's budget paid for, by task."""
+        return tuple(decode(SpentView, entry, strict=False) for entry in await self._evaluate("spends", mspid=mspid, dataset=dataset))
+
     # Tasks
 
     async def submit_task(
@@ -130,8 +139,10 @@ class Ledger:
         score_clip_micro: int,
         heartbeat_limit: int,
         parameters: int,
+        normalisation: bool = False,
+        permit_expires: str = "",
     ) -> Receipt:
-        """By a researcher; escrows the reward."""
+        """By a researcher; escrows the reward. `normalisation`: the task begins with round 0. `permit_expires`: a day, YYYY-MM-DD."""
         return await self._submit(
             "submit_task",
             task_id=task_id,
@@ -149,6 +160,8 @@ class Ledger:
             score_clip_micro=score_clip_micro,
             heartbeat_limit=heartbeat_limit,
             parameters=parameters,
+            normalisation=normalisation,
+            permit_expires=permit_expires,
         )
 
     async def approve_task(
@@ -164,8 +177,13 @@ class Ledger:
         patients: int,
         quality_ppm: int,
         last_round: int,
+        views_digest: str | None = None,
+        cohort_digest: str | None = None,
     ) -> Receipt:
-        """By a hospital; the caps may be stricter than the task asks, never laxer. `batch`: expected patients per step."""
+        """By a hospital; the caps may be stricter than the task asks, never laxer. `batch`: expected patients per step.
+
+        `views_digest`: SHA-256 of the SQL that the hospital runs; `cohort_digest`: of the resources that it reads, with a salt of its own.
+        """
         return await self._submit(
             "approve_task",
             task_id=task_id,
@@ -178,6 +196,8 @@ class Ledger:
             patients=patients,
             quality_ppm=quality_ppm,
             last_round=last_round,
+            views_digest=views_digest,
+            cohort_digest=cohort_digest,
         )
 
     async def reject_task(self, *, task_id: str, digest: str, reason: str) -> Receipt:

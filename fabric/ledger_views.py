@@ -63,6 +63,28 @@ class BudgetView:
 
 
 @dataclass(frozen=True)
+class DatasetView:
+    """A registered data set with its budget for ever."""
+
+    mspid: str
+    dataset: str
+    epsilon_micro: int
+    delta_inverse: int
+
+
+@dataclass(frozen=True)
+class SpentView:
+    """What a task took from one partition of a data set: `steps` releases of the same kind."""
+
+    task_id: str
+    partition: str
+    mechanism: str
+    noise_multiplier_micro: int
+    sampling_rate_ppm: int
+    steps: int
+
+
+@dataclass(frozen=True)
 class TrustView:
     """Trust of a hospital: T in ppm, and the accumulators P and X in micro-units it comes from."""
 
@@ -95,6 +117,14 @@ class TaskTerms:
     score_clip_micro: int
     heartbeat_limit: int
     parameters: int
+    normalisation: bool = False
+    permit_expires: str = ""
+    """The permit's last day, YYYY-MM-DD; empty where it has none."""
+
+    @property
+    def first_round(self) -> int:
+        """0 where the task begins by normalising its inputs."""
+        return 0 if self.normalisation else 1
 
 
 @dataclass(frozen=True)
@@ -114,7 +144,11 @@ class TaskSummary:
 
 @dataclass(frozen=True)
 class Decision:
-    """A hospital's answer to a task; a rejection has `approved` False, a reason and zeros."""
+    """A hospital's answer to a task; a rejection has `approved` False, a reason and zeros.
+
+    Digests of the SQL that the hospital read and of its resources, the latter salted; None in rejections and where a gateway did not
+    tell yet.
+    """
 
     mspid: str
     approved: bool
@@ -128,6 +162,8 @@ class Decision:
     patients: int
     quality_ppm: int
     last_round: int
+    views_digest: str | None = None
+    cohort_digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -319,6 +355,11 @@ class RoundView:
     score_commits: tuple[Commit, ...]
     score_reveals: tuple[ScoreReveal, ...]
     endpoints: dict[str, str]
+
+    @property
+    def normalises(self) -> bool:
+        """Whether this is round 0, which normalises the model's inputs and trains nothing."""
+        return self.round == 0
 
     @property
     def aggregator(self) -> str:

@@ -10,6 +10,8 @@ from google.protobuf.message import DecodeError
 
 from fabric.crypto import sha256
 
+VALIDATION_PARAMETER = "VALIDATION_PARAMETER"  # Fabric's name for the metadata entry that holds a key's own endorsement policy
+
 _HASH_OF_NOTHING = sha256(b"")  # an empty private value deletes its key, as an empty public one does
 
 
@@ -116,7 +118,7 @@ def parse_rwset(data: bytes) -> tuple[NamespaceRwset, ...]:
 
 
 def build_rwset(rwsets: Sequence[NamespaceRwset]) -> bytes:
-    """`rwset.TxReadWriteSet` bytes of public reads, writes and range queries, in the order given (Fabric's is key order)."""
+    """`rwset.TxReadWriteSet` bytes of public reads, writes, range queries and metadata, in the order given (Fabric's is key order)."""
     namespaces = [rwset_pb2.NsReadWriteSet(namespace=rwset.namespace, rwset=_kv_rwset(rwset).SerializeToString()) for rwset in rwsets]
     data: bytes = rwset_pb2.TxReadWriteSet(ns_rwset=namespaces).SerializeToString()
     return data
@@ -182,6 +184,12 @@ def _kv_rwset(rwset: NamespaceRwset) -> kv_rwset_pb2.KVRWSet:
                 raw_reads=kv_rwset_pb2.QueryReads(kv_reads=[_kv_read(read) for read in query.reads]),
             )
             for query in rwset.range_queries
+        ],
+        metadata_writes=[
+            kv_rwset_pb2.KVMetadataWrite(
+                key=write.key, entries=[kv_rwset_pb2.KVMetadataEntry(name=name, value=value) for name, value in write.entries]
+            )
+            for write in rwset.metadata_writes
         ],
     )
 

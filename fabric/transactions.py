@@ -13,7 +13,7 @@ from fabric_protos.peer import chaincode_event_pb2, chaincode_pb2, proposal_pb2,
 from google.protobuf.message import DecodeError
 
 from fabric.crypto import sha256
-from fabric.rwset import MalformedRwset, NamespaceRwset, RangeQuery, Read, Write, build_rwset, parse_rwset
+from fabric.rwset import VALIDATION_PARAMETER, MalformedRwset, NamespaceRwset, RangeQuery, Read, Write, build_rwset, parse_rwset
 
 
 class MalformedTransaction(ValueError):  # noqa: N818 - says what the bytes are
@@ -143,6 +143,11 @@ class EndorserTransaction:
     def range_queries(self) -> tuple[RangeQuery, ...]:
         """Range queries in the called chaincode's own name space."""
         return self._own.range_queries
+
+    @property
+    def policies(self) -> tuple[tuple[str, bytes], ...]:
+        """Keys in the called chaincode's own name space that get another endorsement policy, with it; b"" takes theirs away."""
+        return tuple((str(write.key), dict(write.entries).get(VALIDATION_PARAMETER, b"")) for write in self._own.metadata_writes)
 
     @property
     def _own(self) -> NamespaceRwset:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from fabric.rwset import NamespaceRwset, Version
+from fabric.rwset import VALIDATION_PARAMETER, NamespaceRwset, Version
 
 Key = str | bytes  # private keys are known by their hashes only
 
@@ -38,6 +38,15 @@ class WorldState:
         """A public key's value; None where it does not exist."""
         entry = self.get(Space(namespace), key)
         return entry.value if entry else None
+
+    def holds(self, namespace: str) -> bool:
+        """Whether anything was ever written publicly in a name space."""
+        return Space(namespace) in self.spaces
+
+    def validation_parameter(self, space: Space, key: Key) -> bytes:
+        """The key's own endorsement policy; b"" where it has none."""
+        entry = self.get(space, key)
+        return dict(entry.metadata).get(VALIDATION_PARAMETER, b"") if entry else b""
 
     def public(self, namespace: str) -> dict[str, bytes]:
         """All public keys of a name space with their values, in key order."""

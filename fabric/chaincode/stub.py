@@ -8,6 +8,8 @@ from fabric_protos.peer import chaincode_shim_pb2
 
 from fabric.chaincode.errors import PeerError
 from fabric.chaincode.messages import Invocation, Message
+from fabric.contract.stub import checked_event, checked_key, checked_policy, checked_value
+from fabric.rwset import VALIDATION_PARAMETER
 
 # Sends a message to the peer and blocks until its answer is there; raises PeerError if none can come any more.
 Ask = Callable[[Any], Any]
@@ -40,14 +42,23 @@ class PeerStub:
         return self._invocation.transient
 
     def get_state(self, key: str) -> bytes | None:
-        value = self._request(Message.GET_STATE, chaincode_shim_pb2.GetState(key=key))
+        value = self._request(Message.GET_STATE, chaincode_shim_pb2.GetState(key=checked_key(key)))
         return value or None  # a peer answers with no bytes where nothing is stored
 
     def put_state(self, key: str, value: bytes) -> None:
-        self._request(Message.PUT_STATE, chaincode_shim_pb2.PutState(key=key, value=value))
+        self._request(Message.PUT_STATE, chaincode_shim_pb2.PutState(key=checked_key(key), value=checked_value(key, value)))
 
     def delete_state(self, key: str) -> None:
-        self._request(Message.DEL_STATE, chaincode_shim_pb2.DelState(key=key))
+        self._request(Message.DEL_STATE, chaincode_shim_pb2.DelState(key=checked_key(key)))
+
+    def get_state_validation_parameter(self, key: str) -> bytes:
+        answer = self._request(Message.GET_STATE_METADATA, chaincode_shim_pb2.GetStateMetadata(key=checked_key(key)))
+        entries = chaincode_shim_pb2.StateMetadataResult.FromString(answer).entries
+        return next((bytes(entry.value) for entry in entries if entry.metakey == VALIDATION_PARAMETER), b"")
+
+    def set_state_validation_parameter(self, key: str, policy: bytes) -> None:
+        metadata = chaincode_shim_pb2.StateMetadata(metakey=VALIDATION_PARAMETER, value=checked_policy(key, policy))
+        self._request(Message.PUT_STATE_METADATA, chaincode_shim_pb2.PutStateMetadata(key=checked_key(key), metadata=metadata))
 
     def get_state_by_range(self, start: str, end: str) -> Iterator[tuple[str, bytes]]:
         """Fetched in the peer's own page size; the peer closes an iterator left half-way when the call ends."""
@@ -63,7 +74,7 @@ class PeerStub:
             page = chaincode_shim_pb2.QueryResponse.FromString(self._request(Message.QUERY_STATE_NEXT, following))
 
     def set_event(self, name: str, payload: bytes) -> None:
-        self.event = (name, payload)
+        self.event = (checked_event(name), payload)
 
     def _request(self, kind: int, question: Any) -> bytes:
         """Ask the peer and return its answer's bytes; a peer's ERROR is raised, never taken for a value."""

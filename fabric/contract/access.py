@@ -43,6 +43,8 @@ TABLE: dict[str, frozenset[str]] = {
     "organisation": _MEMBERS,
     "identities": _MEMBERS,
     "budget": _MEMBERS,
+    "datasets": _MEMBERS,
+    "spends": _MEMBERS,
     "tasks": _MEMBERS,
     "task": _MEMBERS,
     "round": _MEMBERS,

@@ -3,12 +3,12 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fabric.contract.arguments import Count, DeltaInverse, Digest, Epsilon, Name, Quality, Round, Statement, TaskId
+from fabric.contract.arguments import Count, DeltaInverse, Digest, Epsilon, Name, Quality, Rounds, Statement, TaskId
 from fabric.contract.caller import Call
 from fabric.contract.errors import ContractError
 from fabric.contract.records import Decision, TaskTerms
-from fabric.contract.registry import new_filter, require_hospital
-from fabric.contract.tasks import progress_of, terms_of
+from fabric.contract.registry import new_filter, put_owned, require_hospital
+from fabric.contract.tasks import asked, decision_of, progress_of, terms_of
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,9 @@ class ApproveTask:
     batch: Count
     patients: Count
     quality_ppm: Quality
-    last_round: Round
+    last_round: Rounds
+    views_digest: Digest | None = None
+    cohort_digest: Digest | None = None
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,11 @@ def approve_task(call: Call, argument: ApproveTask) -> dict[str, Any]:
         raise ContractError("NOT_FOUND", f"{call.mspid} has no data set {argument.dataset}; register it before approving")
     content = asdict(argument)
     del content["task_id"]
-    call.state.put("decision", (argument.task_id, call.mspid), {**content, "mspid": call.mspid, "approved": True, "reason": ""})
+    decision = {**content, "mspid": call.mspid, "approved": True, "reason": ""}
+    put_owned(call.state, call.mspid, "decision", (argument.task_id, call.mspid), decision)
     for partition, epsilon in (("train", argument.epsilon_micro), ("validation", argument.score_epsilon_micro)):
-        call.state.put("task_filter", (argument.task_id, call.mspid, partition), new_filter(epsilon, argument.delta_inverse))
+        opened = {**new_filter(epsilon, argument.delta_inverse), "debited": 0}
+        put_owned(call.state, call.mspid, "task_filter", (argument.task_id, call.mspid, partition), opened)
     call.state.announce("task_approved", {"task_id": argument.task_id, "mspid": call.mspid, "digest": argument.digest})
     return {"task_id": argument.task_id}
 
@@ -61,8 +65,10 @@ def reject_task(call: Call, argument: RejectTask) -> dict[str, Any]:
         patients=0,
         quality_ppm=0,
         last_round=0,
+        views_digest=None,
+        cohort_digest=None,
     )
-    call.state.put("decision", (argument.task_id, call.mspid), record)
+    put_owned(call.state, call.mspid, "decision", (argument.task_id, call.mspid), record)
     call.state.announce("task_rejected", {"task_id": argument.task_id, "mspid": call.mspid, "reason": argument.reason})
     return {"task_id": argument.task_id}
 
@@ -74,7 +80,11 @@ def _open_for_decision(call: Call, task_id: str, digest: str) -> TaskTerms:
         raise ContractError("WRONG_PHASE", f"task {task_id} is in phase {progress['phase']}; hospitals decide before the keys are made")
     if digest != terms["digest"]:
         raise ContractError("DIGEST_MISMATCH", f"the digest is not that of task {task_id}; fetch the task document again and review it")
-    if call.state.get("decision", task_id, call.mspid) is not None:
+    if call.mspid not in asked(progress):
+        raise ContractError(
+            "NOT_ASKED", f"{call.mspid} registered after task {task_id} was submitted and has no say in it; decide on the tasks to come"
+        )
+    if decision_of(call.state, task_id, call.mspid) is not None:
         raise ContractError("ALREADY_DECIDED", f"{call.mspid} has decided on task {task_id}; a decision stands")
     return terms
 

@@ -74,6 +74,7 @@ Hex32 = Annotated[str, _matching(r"[0-9a-f]{64}", "64 lower-case hex digits (32 
 Title = Annotated[str, _text(1, 200)]
 Statement = Annotated[str, _text(1, 1000)]
 Permit = Annotated[str, _text(0, 1000)]  # empty where none is needed
+Day = Annotated[str, _matching(r"|[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])", "a day, YYYY-MM-DD, or empty")]
 Endpoint = Annotated[
     str,
     _matching(r"|(\[[0-9a-fA-F:]{2,39}\]|[A-Za-z0-9._-]{1,253}):[0-9]{1,5}", "host:port, or empty where no connections are accepted"),
@@ -84,7 +85,8 @@ IdentityRole = Annotated[str, _matching("gateway|researcher|auditor", "gateway, 
 Partition = Annotated[str, _matching("train|validation", "train or validation")]
 Mechanism = Annotated[str, _matching("gaussian|sampled_gaussian", "gaussian or sampled_gaussian")]
 
-Round = Annotated[int, _integer(1, 100_000)]
+Rounds = Annotated[int, _integer(1, 100_000)]
+Round = Annotated[int, _integer(0, 100_000)]  # 0: of the inputs' normalisation
 Attempt = Annotated[int, _integer(1, 100_000)]
 GroupNumber = Annotated[int, _integer(0, 1_000)]
 Members = Annotated[int, _integer(3, 1_000)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from fabric.contract.access import ADMIN, ANYONE, TABLE
+from fabric.contract.access import ADMIN, ANYONE
 from fabric.contract.errors import ContractError
 from fabric.contract.records import Identity
 from fabric.contract.state import State
@@ -32,9 +32,8 @@ def identify(stub: Stub, state: State) -> Call:
     return Call(state, stub.mspid, name, frozenset({ANYONE} | registered | ({ADMIN} & units)))
 
 
-def check(call: Call, function: str) -> None:
-    """Refuse with DENIED unless the table gives one of the caller's roles this function."""
-    allowed = TABLE[function]
+def check(call: Call, function: str, allowed: frozenset[str]) -> None:
+    """Refuse with DENIED unless the caller has one of the roles to which the function is allowed."""
     if not allowed & call.roles:
         raise ContractError(
             "DENIED",

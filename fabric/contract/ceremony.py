@@ -7,7 +7,7 @@ nobody could foresee, seeds the first round's election.
 from dataclasses import dataclass
 from typing import Any
 
-from fabric.contract import clock, standing
+from fabric.contract import clock, normalisation, standing
 from fabric.contract.arguments import Attempt, Digest, Hex32, TaskId
 from fabric.contract.caller import Call
 from fabric.contract.election import seed_of
@@ -143,10 +143,10 @@ def _present(call: Call, kind: str, progress: TaskState) -> list[str]:
 def _first_round(call: Call, terms: TaskTerms, progress: TaskState, key_digest: str) -> dict[str, Any]:
     progress.update({"key_digest": key_digest, "phase": "rounds", "clock": {}})
     seed = seed_of({"purpose": "first round", "task_id": terms["task_id"], "key_digest": key_digest})
-    opened = open_round(call.state, terms, progress, 1, seed)
+    opened = open_round(call.state, terms, progress, normalisation.first_round(terms), seed)
     if opened is None:
         return abandon(call, terms, progress, "too few hospitals are left to open a round")
     save(call.state, progress)
-    place = {"task_id": terms["task_id"], "round": 1, "phase": "commit"}
+    place = {"task_id": terms["task_id"], "round": opened["round"], "phase": "commit"}
     call.state.announce("phase", {**place, "attempt": 1, "turn": 0})
     return place

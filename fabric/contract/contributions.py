@@ -9,6 +9,7 @@ from fabric.contract.commitments import commitment
 from fabric.contract.errors import ContractError
 from fabric.contract.phases import announce_own, in_phase, require_member
 from fabric.contract.records import Commit, Reveal
+from fabric.contract.spending import debited
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,7 @@ def commit(call: Call, argument: CommitRound) -> dict[str, Any]:
     record = in_phase(call, argument.task_id, argument.round, "commit")
     require_member(call, record["participants"], "a participant")
     place = (argument.task_id, argument.round, call.mspid)
-    debited = call.state.get("debit", *place)
-    if debited is None or not any(spend["partition"] == "train" for spend in debited["spends"]):
+    if not debited(call, argument.task_id, argument.round, "train"):
         raise ContractError(
             "NOT_DEBITED", f"{call.mspid} has not debited its training patients for round {argument.round}; call debit first"
         )

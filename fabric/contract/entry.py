@@ -2,15 +2,16 @@
 
 Every function takes no argument or one canonical JSON object and answers canonical JSON. Refusals are ContractError.
 
-Events, one a transaction, JSON objects:
+Events, one a transaction, JSON objects that also name the `rules` (release.Release) which decided:
 - organisation_registered, identity_registered, identity_revoked, dataset_registered, leave_declared, heartbeat;
 - task_submitted, task_approved, task_rejected, task_aborted, and task_abandoned where no round was open;
 - progress: a hospital wrote a key of its own in a phase, so `advance` may have become due;
-- phase: a task or round has entered a phase {task_id, round (0 for keys), phase, attempt, turn};
+- phase: a task or round has entered a phase {task_id, round (0 for keys and for the normalisation), phase, attempt, turn};
 - settled: a round has ended (records.Settlement); `next` opens the following one, else `task_phase` says how the task ended.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fabric import canonical
@@ -29,7 +30,9 @@ from fabric.contract import (
     transitions,
     views,
 )
+from fabric.contract.access import TABLE
 from fabric.contract.errors import ContractError
+from fabric.contract.release import RELEASE, Release
 from fabric.contract.state import State
 from fabric.contract.stub import Stub
 
@@ -64,6 +67,8 @@ FUNCTIONS: dict[str, tuple[type[Any] | None, Handler]] = {
     "organisation": (views.OrganisationArgument, views.organisation),
     "identities": (None, views.identities),
     "budget": (views.BudgetArgument, views.budget),
+    "datasets": (None, views.datasets),
+    "spends": (views.BudgetArgument, views.spends),
     "tasks": (None, views.tasks),
     "task": (tasks.TaskArgument, views.task),
     "round": (views.RoundArgument, views.round_view),
@@ -72,17 +77,27 @@ FUNCTIONS: dict[str, tuple[type[Any] | None, Handler]] = {
 }
 
 
-def invoke(stub: Stub, function: str, args: Sequence[bytes]) -> bytes:
-    """Run one call against the state that `stub` shows; raise ContractError, with nothing written, where a rule refuses."""
-    if function not in FUNCTIONS:
-        raise ContractError("UNKNOWN_FUNCTION", "the contract has no such function; ask for its version and read the documentation of that")
-    shape, handler = FUNCTIONS[function]
-    state = State(stub)
-    call = caller.identify(stub, state)
-    caller.check(call, function)
-    result = handler(call, _argument(function, shape, args))
-    state.flush()
-    return canonical.dumps(result)
+@dataclass(frozen=True)
+class Contract:
+    """One version of the contract: its release, its functions, and the roles that may call them."""
+
+    release: Release
+    functions: Mapping[str, tuple[type[Any] | None, Handler]]
+    access: Mapping[str, frozenset[str]]
+
+    def invoke(self, stub: Stub, function: str, args: Sequence[bytes]) -> bytes:
+        """Run one call against the state that `stub` shows; raise ContractError, with nothing written, where a rule refuses."""
+        if function not in self.functions:
+            raise ContractError(
+                "UNKNOWN_FUNCTION", "the contract has no such function; ask for its version and read the documentation of that"
+            )
+        shape, handler = self.functions[function]
+        state = State(stub, self.release)
+        call = caller.identify(stub, state)
+        caller.check(call, function, self.access[function])
+        result = handler(call, _argument(function, shape, args))
+        state.flush()
+        return canonical.dumps(result)
 
 
 def _argument(function: str, shape: type[Any] | None, args: Sequence[bytes]) -> Any:
@@ -92,3 +107,7 @@ def _argument(function: str, shape: type[Any] | None, args: Sequence[bytes]) -> 
             "BAD_ARGUMENT", f"{function} takes {'one JSON object' if expected else 'no argument'}; {len(args)} arguments came"
         )
     return None if shape is None else arguments.parse(shape, args[0])
+
+
+CONTRACT = Contract(RELEASE, FUNCTIONS, TABLE)
+invoke = CONTRACT.invoke

@@ -1,6 +1,6 @@
 """What the validators' scores say: medians, ranks of groups, acceptance of the candidate, honesty of validators. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from fabric.contract.records import Scores
@@ -54,6 +54,12 @@ def _rank(value: int, values: list[int], others: int) -> int:
     lower = sum(1 for other in values if other < value)
     ties = sum(1 for other in values if other == value) - 1
     return S * (2 * lower + ties) // (2 * others)
+
+
+def utilities_ppm(scores: Mapping[str, Scores], rejected: Set[int]) -> dict[int, int | None]:
+    """Utility of each group: its rank by what validators scored, 0 for one in `rejected`, which broke its bounds."""
+    medians = {group: value for group, value in group_medians(scores).items() if group not in rejected}
+    return {**ranks_ppm(medians), **dict.fromkeys(rejected, 0)}
 
 
 def verdict(candidate_digest: str, scores: Mapping[str, Scores], *, clip_micro: int) -> Verdict:

@@ -58,12 +58,21 @@ class Heartbeat(TypedDict):
 
 
 class Filter(TypedDict):
-    """`filter` mspid dataset partition, and `task_filter` task mspid partition: RDP per order of budget.ORDERS, in micro."""
+    """`filter` mspid dataset partition: RDP per order of budget.ORDERS, in micro."""
 
     epsilon_micro: int
     delta_inverse: int
     caps_micro: list[int]
     spent_micro: list[int]
+
+
+class TaskFilter(Filter):
+    """`task_filter` task mspid partition. `debited`: the first round that is not debited yet.
+
+    It stands here and is not read from `debit`, which a majority without this hospital could write: a spend counts once it is spent.
+    """
+
+    debited: int
 
 
 class Dataset(TypedDict):
@@ -87,7 +96,7 @@ class Trust(TypedDict):
 
 
 class TaskTerms(TypedDict):
-    """`task` task: what was submitted. Never changes."""
+    """`task` task: what was submitted. Never changes. `permit_expires`: the permit's last day, which gateways heed; empty for none."""
 
     task_id: str
     digest: str
@@ -106,6 +115,8 @@ class TaskTerms(TypedDict):
     score_clip_micro: int
     heartbeat_limit: int
     parameters: int
+    normalisation: bool
+    permit_expires: str
 
 
 class TaskState(TypedDict):
@@ -132,8 +143,18 @@ class TaskState(TypedDict):
     escrow_micro: int
 
 
+class Undecided(TypedDict):
+    """`decision` task mspid before the hospital has answered: it keeps the place, so that from the start nobody else can."""
+
+    mspid: str
+
+
 class Decision(TypedDict):
-    """`decision` task mspid: a hospital's signed answer, bound to the task's digest."""
+    """`decision` task mspid: a hospital's signed answer, bound to the task's digest.
+
+    `views_digest` is of the SQL that the hospital read; `cohort_digest` is of the resources that it gives, salted by the hospital. Both
+    are None in approvals that a gateway of contract 1.0 signed.
+    """
 
     mspid: str
     approved: bool
@@ -147,6 +168,8 @@ class Decision(TypedDict):
     patients: int
     quality_ppm: int
     last_round: int
+    views_digest: str | None
+    cohort_digest: str | None
 
 
 class KeyShare(TypedDict):
@@ -183,7 +206,9 @@ class Objection(TypedDict):
 
 
 class RoundRecord(TypedDict):
-    """`round` task round. Constant while hospitals write the keys of their own in a phase, so that they never conflict.
+    """`round` task round; round 0 is that of fabric.contract.normalisation.
+
+    Constant while hospitals write the keys of their own in a phase, so that they never conflict.
 
     phase: commit, reveal, sum, decrypt, score_commit, score_reveal, settled or aborted. `sums` are what the aggregator posted last;
     `pinned` are the members each group was first posted with, which no later post of the round may change. `seed` drew the

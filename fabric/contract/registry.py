@@ -1,6 +1,7 @@
 """Organisations, the certificates they give roles to, their data sets' budgets, heartbeats and leave."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from fabric.contract.access import GATEWAY, RESEARCHER
 from fabric.contract.arguments import MSPID_PATTERN, DeltaInverse, Digest, Endpoint, Epsilon, IdentityRole, Name, OrganisationKind, Title
 from fabric.contract.caller import Call
 from fabric.contract.errors import ContractError
+from fabric.contract.key_policies import owner_policy
 from fabric.contract.records import Dataset, GatewayAddress, Identity, Organisation, Roster
 from fabric.contract.state import State
 
@@ -70,6 +72,11 @@ def require_hospital(call: Call) -> Organisation:
     if found["kind"] != HOSPITAL:
         raise ContractError("NOT_A_HOSPITAL", f"{call.mspid} is registered as {found['kind']}; only hospitals hold data and take part")
     return found
+
+
+def put_owned(state: State, mspid: str, kind: str, attributes: tuple[str | int, ...], record: Mapping[str, Any]) -> None:
+    """Write a record that only a hospital itself may change: the next change takes its own peer beside a majority of those registered."""
+    state.put(kind, attributes, record, policy=owner_policy(mspid, roster(state)["hospital"]))
 
 
 def heartbeat(call: Call, _: None) -> dict[str, Any]:
@@ -143,10 +150,10 @@ def register_dataset(call: Call, argument: RegisterDataset) -> dict[str, Any]:
     if call.state.get("dataset", call.mspid, argument.dataset) is not None:
         raise ContractError("ALREADY_REGISTERED", f"{argument.dataset} is registered already, and its budget is fixed for ever")
     record = Dataset(mspid=call.mspid, dataset=argument.dataset, epsilon_micro=argument.epsilon_micro, delta_inverse=argument.delta_inverse)
-    call.state.put("dataset", (call.mspid, argument.dataset), record)
+    put_owned(call.state, call.mspid, "dataset", (call.mspid, argument.dataset), record)
     for partition in PARTITIONS:
         opened = new_filter(argument.epsilon_micro, argument.delta_inverse)
-        call.state.put("filter", (call.mspid, argument.dataset, partition), opened)
+        put_owned(call.state, call.mspid, "filter", (call.mspid, argument.dataset, partition), opened)
     call.state.announce(
         "dataset_registered",
         {

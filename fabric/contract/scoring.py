@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from fabric.contract import normalisation
 from fabric.contract.arguments import AnyEntries, Digest, GroupNumber, Hex32, Round, TaskId, Utility
 from fabric.contract.caller import Call
 from fabric.contract.commitments import score_commitment
 from fabric.contract.errors import ContractError
 from fabric.contract.phases import announce_own, in_phase, require_member
 from fabric.contract.records import Commit, GroupScore, RoundRecord, ScoreReveal, Scores
+from fabric.contract.spending import debited
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def commit_scores(call: Call, argument: CommitScores) -> dict[str, Any]:
     record = in_phase(call, argument.task_id, argument.round, "score_commit")
     require_member(call, record["committee"], "on the validation committee")
     place = (argument.task_id, argument.round, call.mspid)
-    if not any(spend["partition"] == "validation" for spend in call.state.get("debit", *place)["spends"]):
+    if argument.round != normalisation.ROUND and not debited(call, argument.task_id, argument.round, "validation"):
         raise ContractError(
             "NOT_DEBITED", "scores release something of the validation patients, whose budget this round's debit did not cover"
         )
@@ -61,6 +63,8 @@ def reveal_scores(call: Call, argument: RevealScores) -> dict[str, Any]:
         raise ContractError("ALREADY_REVEALED", f"{call.mspid} has revealed its scores of round {argument.round} already")
     scores = _as_record(argument.scores)
     _check_groups(record, call.mspid, scores)
+    if argument.round == normalisation.ROUND and (scores["candidate_micro"] or scores["groups"]):
+        raise ContractError("BAD_ARGUMENT", "round 0 scores nothing; send the candidate's digest with 0 and no groups")
     committed: Commit = call.state.get("score_commit", *place)
     if committed["digest"] != score_commitment(argument.task_id, argument.round, call.mspid, argument.nonce, scores):
         raise ContractError(

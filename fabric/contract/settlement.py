@@ -8,7 +8,7 @@ give its numbers again.
 from dataclasses import dataclass
 from typing import Any
 
-from fabric.contract import accounts, incentives, judgement, trust
+from fabric.contract import accounts, incentives, judgement, normalisation, trust
 from fabric.contract.caller import Call
 from fabric.contract.election import seed_of
 from fabric.contract.judgement import Verdict
@@ -45,7 +45,7 @@ def settle(call: Call, terms: TaskTerms, progress: TaskState, record: RoundRecor
     though the task goes on. Both empty where validators have judged."""
     judged = _judge(call, terms, record, failure or lost)
     outcomes = {mspid: _outcome(call, record, judged, mspid) for mspid in (*record["participants"], *record["absent"])}
-    budget = terms["reward_micro"] // terms["rounds"] if judged.verdict.accepted else 0
+    budget = normalisation.budget_micro(terms, record["round"]) if judged.verdict.accepted else 0
     weights = {mspid: incentives.weight(outcome.after) for mspid, outcome in outcomes.items() if outcome.contributed}
     pay, remainder = incentives.split(budget, weights)
     hospitals = [_book(call, mspid, outcome, pay.get(mspid, 0)) for mspid, outcome in outcomes.items()]
@@ -87,14 +87,14 @@ def _judge(call: Call, terms: TaskTerms, record: RoundRecord, failure: str) -> _
     verdict = judgement.verdict(record["candidate"]["digest"], scores, clip_micro=clip)
     # An aggregator whose candidate most validators could not reproduce has no say in which groups broke their bounds.
     rejected = set(record["candidate"]["rejected_groups"]) if verdict.confirmed else set()
-    medians = {group: value for group, value in judgement.group_medians(scores).items() if group not in rejected}
-    ranks = judgement.ranks_ppm(medians)
+    medians = judgement.group_medians(scores)
+    utilities = {} if record["round"] == normalisation.ROUND else judgement.utilities_ppm(scores, rejected)
     groups = [
         _group_result(
             entry["group"],
             entry["members"],
-            medians.get(entry["group"]),
-            0 if entry["group"] in rejected else ranks.get(entry["group"]),
+            None if entry["group"] in rejected else medians.get(entry["group"]),
+            utilities.get(entry["group"]),
             rejected=entry["group"] in rejected,
         )
         for entry in record["sums"]
@@ -149,7 +149,7 @@ def _fined(record: RoundRecord, judged: _Judged, mspid: str) -> bool:
 
 
 def _validator_ppm(record: RoundRecord, judged: _Judged, mspid: str) -> int | None:
-    if mspid not in judged.scores or record["candidate"] is None:
+    if mspid not in judged.scores or record["candidate"] is None or record["round"] == normalisation.ROUND:
         return None
     return judgement.agreement_ppm(mspid, record["candidate"]["digest"], judged.scores, clip_micro=judged.clip_micro)
 

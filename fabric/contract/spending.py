@@ -7,12 +7,14 @@ check makes the second run again on what the first one left.
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fabric.contract import budget
+from fabric.contract import budget, normalisation
 from fabric.contract.arguments import FewEntries, Mechanism, NoiseMultiplier, Partition, Round, Share, SpendSteps, TaskId
 from fabric.contract.caller import Call
 from fabric.contract.errors import ContractError
 from fabric.contract.phases import announce_own, in_phase, require_member
-from fabric.contract.records import Debit, Filter, Spend
+from fabric.contract.records import Debit, Filter, Spend, TaskFilter
+from fabric.contract.registry import PARTITIONS, put_owned
+from fabric.contract.release import DEBITS_IN_RECORDS
 
 
 @dataclass(frozen=True)
@@ -34,15 +36,30 @@ class DebitRound:
 def debit(call: Call, argument: DebitRound) -> dict[str, Any]:
     record = in_phase(call, argument.task_id, argument.round, "commit")
     require_member(call, record["participants"], "a participant")
+    if argument.round == normalisation.ROUND and any(spend.partition != "train" for spend in argument.spends):
+        raise ContractError("BAD_ARGUMENT", "round 0 takes nothing from validation patients; debit the training patients alone")
     place = (argument.task_id, argument.round, call.mspid)
-    if call.state.get("debit", *place) is not None:
+    if any(debited(call, argument.task_id, argument.round, partition) for partition in PARTITIONS):
         raise ContractError("ALREADY_DEBITED", f"{call.mspid} has debited round {argument.round} of task {argument.task_id}; go on without")
     dataset = call.state.get("decision", argument.task_id, call.mspid)["dataset"]
     for partition, cost in sorted(_costs(argument.spends).items()):
-        _spend(call, ("filter", call.mspid, dataset, partition), cost, f"data set {dataset}")
-        _spend(call, ("task_filter", argument.task_id, call.mspid, partition), cost, f"task {argument.task_id}")
+        before: Filter = call.state.get("filter", call.mspid, dataset, partition)
+        after = _spent(before, cost, f"data set {dataset} ({partition} patients)")
+        put_owned(call.state, call.mspid, "filter", (call.mspid, dataset, partition), after)
+        before = call.state.get("task_filter", argument.task_id, call.mspid, partition)
+        after = {**_spent(before, cost, f"task {argument.task_id} ({partition} patients)"), "debited": argument.round + 1}
+        put_owned(call.state, call.mspid, "task_filter", (argument.task_id, call.mspid, partition), after)
     call.state.put("debit", place, Debit(mspid=call.mspid, dataset=dataset, spends=[_as_record(spend) for spend in argument.spends]))
     return announce_own(call, record, "debit")
+
+
+def debited(call: Call, task_id: str, number: int, partition: str) -> bool:
+    """Whether the caller, a participant, has debited these patients for the open round."""
+    opened: TaskFilter = call.state.get("task_filter", task_id, call.mspid, partition)
+    if opened["debited"] != DEBITS_IN_RECORDS:
+        return opened["debited"] > number
+    record: Debit | None = call.state.get("debit", task_id, number, call.mspid)
+    return record is not None and any(spend["partition"] == partition for spend in record["spends"])
 
 
 def _as_record(spend: SpendEvent) -> Spend:
@@ -67,14 +84,13 @@ def _costs(spends: tuple[SpendEvent, ...]) -> dict[str, tuple[int, ...]]:
     return totals
 
 
-def _spend(call: Call, place: tuple[str, ...], cost: tuple[int, ...], owner: str) -> None:
-    kind, *attributes = place
-    before: Filter = call.state.get(kind, *attributes)
+def _spent(before: Filter, cost: tuple[int, ...], owner: str) -> dict[str, Any]:
+    """The filter with the cost added."""
     if not budget.fits(before["spent_micro"], cost, before["caps_micro"]):
         spent = budget.epsilon_spent_micro(before["spent_micro"], before["delta_inverse"])
         raise ContractError(
             "BUDGET_EXCEEDED",
-            f"{owner} ({attributes[-1]} patients) has spent an ε of {spent} of {before['epsilon_micro']} micro-units and this debit "
+            f"{owner} has spent an ε of {spent} of {before['epsilon_micro']} micro-units and this debit "
             "does not fit; use more noise, fewer steps or a smaller sampling rate, or leave the task",
         )
-    call.state.put(kind, tuple(attributes), {**before, "spent_micro": list(budget.add(before["spent_micro"], cost))})
+    return {**before, "spent_micro": list(budget.add(before["spent_micro"], cost))}

@@ -4,11 +4,25 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fabric.contract import accounts, clock
-from fabric.contract.arguments import Amount, Clip, Count, DeltaInverse, Digest, Epsilon, Members, Permit, Round, Statement, TaskId, Title
+from fabric.contract.arguments import (
+    Amount,
+    Clip,
+    Count,
+    Day,
+    DeltaInverse,
+    Digest,
+    Epsilon,
+    Members,
+    Permit,
+    Rounds,
+    Statement,
+    TaskId,
+    Title,
+)
 from fabric.contract.caller import Call
 from fabric.contract.errors import ContractError
-from fabric.contract.records import RoundRecord, TaskState, TaskTerms
-from fabric.contract.registry import roster
+from fabric.contract.records import Decision, RoundRecord, TaskState, TaskTerms, Undecided
+from fabric.contract.registry import put_owned, roster
 from fabric.contract.state import State
 
 OVER = ("finished", "abandoned", "aborted")
@@ -21,7 +35,7 @@ class SubmitTask:
     title: Title
     purpose: Statement
     permit: Permit
-    rounds: Round
+    rounds: Rounds
     min_hospitals: Members
     group_size: Members
     reward_micro: Amount
@@ -31,6 +45,8 @@ class SubmitTask:
     score_clip_micro: Clip
     heartbeat_limit: Count
     parameters: Count
+    normalisation: bool = False
+    permit_expires: Day = ""
 
 
 @dataclass(frozen=True)
@@ -75,6 +91,17 @@ def save_round(state: State, record: RoundRecord) -> None:
     state.put("round", (record["task_id"], record["round"]), record)
 
 
+def asked(progress: TaskState) -> list[str]:
+    """Who decides on a task while it is proposed: the hospitals registered when it was submitted, whose heartbeats then count."""
+    return sorted(progress["clock"])
+
+
+def decision_of(state: State, task_id: str, mspid: str) -> Decision | None:
+    """A hospital's answer; None while there is none."""
+    found = state.get("decision", task_id, mspid)
+    return found if found is not None and "approved" in found else None
+
+
 def submit_task(call: Call, argument: SubmitTask) -> dict[str, Any]:
     if call.state.get("task", argument.task_id) is not None:
         raise ContractError("TASK_EXISTS", f"there is a task {argument.task_id} already; choose another id")
@@ -86,6 +113,8 @@ def submit_task(call: Call, argument: SubmitTask) -> dict[str, Any]:
         )
     accounts.pay(call.state, call.mspid, -argument.reward_micro)
     call.state.put("task", (argument.task_id,), {**asdict(argument), "organisation": call.mspid, "researcher": call.fingerprint})
+    for mspid in hospitals:
+        put_owned(call.state, mspid, "decision", (argument.task_id, mspid), Undecided(mspid=mspid))
     save(
         call.state,
         TaskState(

@@ -13,7 +13,7 @@ from fabric.contract.records import RoundRecord, TaskState, TaskTerms
 from fabric.contract.registry import organisation, roster
 from fabric.contract.settlement import settle
 from fabric.contract.sums import NO_AGGREGATOR, next_aggregator, replacements_allowed, shared
-from fabric.contract.tasks import OVER, TaskArgument, abandon, progress_of, round_of, terms_of
+from fabric.contract.tasks import OVER, TaskArgument, abandon, asked, decision_of, progress_of, round_of, terms_of
 
 Result = dict[str, Any]
 
@@ -45,8 +45,7 @@ def _advance_task(call: Call, terms: TaskTerms, progress: TaskState) -> Result |
 
 
 def _advance_proposed(call: Call, terms: TaskTerms, progress: TaskState, *, late: bool) -> Result | None:
-    hospitals = roster(call.state)["hospital"]
-    decisions = {mspid: call.state.get("decision", terms["task_id"], mspid) for mspid in hospitals}
+    decisions = {mspid: decision_of(call.state, terms["task_id"], mspid) for mspid in asked(progress)}
     approved = [mspid for mspid, decision in decisions.items() if decision is not None and decision["approved"]]
     undecided = [mspid for mspid, decision in decisions.items() if decision is None and not organisation(call.state, mspid)["leave"]]
     if len(approved) >= terms["min_hospitals"]:

@@ -11,10 +11,9 @@ from fabric.contract.errors import ContractError
 from fabric.contract.records import Filter, Organisation
 from fabric.contract.registry import PARTITIONS, endpoint, roster
 from fabric.contract.registry import organisation as organisation_of
-from fabric.contract.state import SCHEMA
-from fabric.contract.tasks import OVER, TaskArgument, progress_of, round_of, terms_of
+from fabric.contract.tasks import OVER, TaskArgument, asked, progress_of, round_of, terms_of
 
-VERSION = "1.0.0"
+_EVENT = ("partition", "mechanism", "noise_multiplier_micro", "sampling_rate_ppm")
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,8 @@ class RoundArgument:
 
 
 def version(call: Call, _: None) -> dict[str, Any]:
-    return {"contract": "consortium", "version": VERSION, "schema": SCHEMA}
+    release = call.state.release
+    return {"contract": "consortium", "version": release.version, "schema": release.schema}
 
 
 def organisations(call: Call, _: None) -> list[dict[str, Any]]:
@@ -69,6 +69,22 @@ def budget(call: Call, argument: BudgetArgument) -> dict[str, Any]:
     return {**record, "filters": filters}
 
 
+def datasets(call: Call, _: None) -> list[dict[str, Any]]:
+    return list(call.state.scan("dataset"))
+
+
+def spends(call: Call, argument: BudgetArgument) -> list[dict[str, Any]]:
+    """What a data set spent, task by task: events that are alike stand as one, with their steps added."""
+    found: dict[tuple[Any, ...], int] = {}
+    for terms in call.state.scan("task"):
+        for debit in call.state.scan("debit", terms["task_id"]):
+            if (debit["mspid"], debit["dataset"]) == (argument.mspid, argument.dataset):
+                for spend in debit["spends"]:
+                    event = (terms["task_id"], *(spend[name] for name in _EVENT))
+                    found[event] = found.get(event, 0) + spend["steps"]
+    return [dict(zip(("task_id", *_EVENT, "steps"), (*event, steps), strict=True)) for event, steps in found.items()]
+
+
 def _filter_view(partition: str, record: Filter) -> dict[str, Any]:
     spent = renyi.epsilon_spent_micro(record["spent_micro"], record["delta_inverse"])
     return {**record, "partition": partition, "epsilon_spent_micro": spent}
@@ -93,8 +109,8 @@ def task(call: Call, argument: TaskArgument) -> dict[str, Any]:
         "terms": terms,
         "decryptions": progress["decryptions"] + _decryptions_under_way(call, argument.task_id, progress["phase"], progress["round"]),
         "elapsed": 0 if progress["phase"] in OVER else clock.elapsed(call.state, progress["clock"]),
-        "hospitals": hospitals,
-        "decisions": list(call.state.scan("decision", argument.task_id)),
+        "hospitals": asked(progress) if progress["phase"] == "proposed" else hospitals,
+        "decisions": [record for record in call.state.scan("decision", argument.task_id) if "approved" in record],
         "key_shares": list(call.state.scan("key_share", *place)),
         "confirmations": list(call.state.scan("key_confirmation", *place)),
         "endpoints": _endpoints(call, progress["participants"] or hospitals),

@@ -45,7 +45,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):  # type: ignore[misc] # 
         if targets and len(self._endorser.unknown(targets)) == len(targets):
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, f"no peers available of the organisations {', '.join(targets)}")
         try:
-            simulation = self._run(request.proposed_transaction)[1]
+            simulation = self._run(request.proposed_transaction)[-1]
         except MalformedTransaction as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"failed to unpack transaction proposal: {error}")
         except ProposalRefused as error:
@@ -58,20 +58,26 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):  # type: ignore[misc] # 
         return gateway_pb2.EvaluateResponse(result=result)
 
     async def Endorse(self, request: gateway_pb2.EndorseRequest, context: Context) -> gateway_pb2.EndorseResponse:  # noqa: N802 - Fabric's name
-        """Run the contract and answer the transaction, endorsed by a majority or by the organisations that the client names."""
-        mspids: Sequence[str] = request.endorsing_organizations or self._endorser.majority
-        if unknown := self._endorser.unknown(mspids):
+        """Run the contract and answer the transaction, endorsed by as many as it needs or by the organisations that the client names."""
+        named: Sequence[str] = request.endorsing_organizations
+        if unknown := self._endorser.unknown(named):
             await context.abort(grpc.StatusCode.UNAVAILABLE, f"failed to find any endorsing peers for org(s): {', '.join(unknown)}")
-        refused = "failed to endorse transaction, see attached details for more info"
+        # A real peer asks its own organisation first, or else all that are named at the same time.
+        failed = "failed to collect enough transaction endorsements" if named else "failed to endorse transaction"
+        refused = f"{failed}, see attached details for more info"
         try:
-            proposal, simulation = self._run(request.proposed_transaction)
+            proposal, member, simulation = self._run(request.proposed_transaction)
         except MalformedTransaction as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except ProposalRefused as error:
             await self._abort(context, grpc.StatusCode.ABORTED, refused, str(error))
         if simulation.response.status != SUCCESS:
             await self._abort(context, grpc.StatusCode.ABORTED, refused, _chaincode_message(simulation))
-        payload = self._endorser.endorse(proposal, simulation, list(dict.fromkeys(mspids)))
+        try:
+            mspids = list(dict.fromkeys(named)) or self._endorser.enough(simulation, member.mspid)
+        except ProposalRefused as error:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+        payload = self._endorser.endorse(proposal, simulation, mspids)
         return gateway_pb2.EndorseResponse(prepared_transaction=common_pb2.Envelope(payload=payload))
 
     async def Submit(self, request: gateway_pb2.SubmitRequest, context: Context) -> gateway_pb2.SubmitResponse:  # noqa: N802 - Fabric's name
@@ -123,9 +129,9 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):  # type: ignore[misc] # 
         except LedgerStopping as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
 
-    def _run(self, signed: proposal_pb2.SignedProposal) -> tuple[Proposal, Simulation]:
+    def _run(self, signed: proposal_pb2.SignedProposal) -> tuple[Proposal, Member, Simulation]:
         proposal, member = self._endorser.admit(signed)
-        return proposal, self._endorser.simulate(proposal, member)
+        return proposal, member, self._endorser.simulate(proposal, member)
 
     async def _authorise(self, channel: str, identity: bytes, signed: bytes, signature: bytes, context: Context) -> Member:
         """Any member of the channel may read, once its signature is checked."""
@@ -151,7 +157,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):  # type: ignore[misc] # 
 
     async def _abort(self, context: Context, code: grpc.StatusCode, message: str, detail: str) -> NoReturn:
         """End the call as a peer does: the reason stands in an ErrorDetail beside the message."""
-        details = [gateway_pb2.ErrorDetail(address=self._address, msp_id=self._endorser.majority[0], message=detail)]
+        details = [gateway_pb2.ErrorDetail(address=self._address, msp_id=self._endorser.first, message=detail)]
         trailer = rpc_status.encode(code.value[0], message, details)
         await context.abort(code, message, ((rpc_status.METADATA_KEY, trailer),))
 

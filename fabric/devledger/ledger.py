@@ -16,7 +16,9 @@ from fabric.channel import BatchSize
 from fabric.crypto import SigningIdentity
 from fabric.devledger.errors import DevLedgerError, LedgerStopping
 from fabric.devledger.store import Store, TransactionRecord, TransactionStatus
-from fabric.devledger.validation import PendingBlock
+from fabric.devledger.validation import PendingBlock, endorsement_code
+from fabric.endorsement import EndorsementRules
+from fabric.msp import Member
 from fabric.transactions import EndorserTransaction, Event, parse_envelope
 
 BATCH = BatchSize()
@@ -26,10 +28,10 @@ EVENT_CACHE_BLOCKS = 256
 
 @dataclass(frozen=True)
 class Submission:
-    """A transaction whose form and creator were checked, with the verdict on its endorsements and its exact bytes."""
+    """A transaction whose form, creator and endorsements' signatures were checked, with its exact bytes."""
 
     transaction: EndorserTransaction
-    endorsement_code: int
+    endorsers: tuple[Member, ...]
     envelope: bytes
 
 
@@ -39,8 +41,16 @@ _Waiting = tuple[Submission, asyncio.Future[TransactionStatus]]
 class Ledger:
     """One channel's chain. Lives on one event loop; blocks are validated and stored on one thread of its own."""
 
-    def __init__(self, store: Store, orderer: SigningIdentity, *, nonce: Callable[[], bytes] = lambda: secrets.token_bytes(24)) -> None:
-        self._store, self._orderer, self._nonce = store, orderer, nonce
+    def __init__(
+        self,
+        store: Store,
+        orderer: SigningIdentity,
+        rules: EndorsementRules,
+        *,
+        nonce: Callable[[], bytes] = lambda: secrets.token_bytes(24),
+    ) -> None:
+        """`rules` judge on the state that `store.writer` reads."""
+        self._store, self._orderer, self._rules, self._nonce = store, orderer, rules, nonce
         self._tip_hash = header_hash(self._parsed(store.height - 1).header)
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(MAX_WAITING)
         self._grown = asyncio.Event()
@@ -151,8 +161,9 @@ class Ledger:
         for submission in batch:
             transaction = submission.transaction
             earlier = self._store.writer_transaction(transaction.tx_id)
-            code = pending.judge(transaction, submission.endorsement_code, committed_before=earlier is not None)
-            records.append(TransactionRecord(transaction.tx_id, code, transaction.writes if code == transaction_pb2.VALID else ()))
+            endorsement = endorsement_code(transaction, submission.endorsers, self._rules)
+            code = pending.judge(transaction, endorsement, committed_before=earlier is not None)
+            records.append(_record(transaction, code))
             statuses.append(earlier or TransactionStatus(number, code))
         envelopes = [submission.envelope for submission in batch]
         block = build_block(number, self._tip_hash, envelopes, pending.codes, self._orderer, 0, self._nonce())
@@ -186,3 +197,9 @@ class Ledger:
         valid = (data for data, code in zip(block.data.data, transaction_codes(block), strict=True) if code == transaction_pb2.VALID)
         parsed = (parse_envelope(data) for data in valid)
         return tuple(t.event for t in parsed if isinstance(t, EndorserTransaction) and t.event is not None)
+
+
+def _record(transaction: EndorserTransaction, code: int) -> TransactionRecord:
+    if code != transaction_pb2.VALID:
+        return TransactionRecord(transaction.tx_id, code)
+    return TransactionRecord(transaction.tx_id, code, transaction.writes, transaction.policies)

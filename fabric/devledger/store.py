@@ -19,21 +19,30 @@ from typing import Protocol
 from fabric.devledger.errors import DevLedgerError
 from fabric.rwset import Version, Write
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _SCHEMA = """
 CREATE TABLE blocks (number INTEGER PRIMARY KEY, block BLOB NOT NULL);
 CREATE TABLE transactions (tx_id TEXT PRIMARY KEY, block INTEGER NOT NULL, code INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE state (key BLOB PRIMARY KEY, value BLOB NOT NULL, block INTEGER NOT NULL, position INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE state (
+    key BLOB PRIMARY KEY, value BLOB NOT NULL, block INTEGER NOT NULL, position INTEGER NOT NULL, policy BLOB NOT NULL DEFAULT x''
+) WITHOUT ROWID;
+"""
+_POLICIES = "ALTER TABLE state ADD COLUMN policy BLOB NOT NULL DEFAULT x''"  # format 1 knew no endorsement policies of keys
+# A new value leaves the key's policy as it is.
+_UPSERT = """
+INSERT INTO state (key, value, block, position) VALUES (?, ?, ?, ?)
+ON CONFLICT (key) DO UPDATE SET value = excluded.value, block = excluded.block, position = excluded.position
 """
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A key's value and who wrote it last."""
+    """A key's value, who wrote it last, and its own endorsement policy; b"" where it has none."""
 
     value: bytes
     version: Version
+    policy: bytes = b""
 
 
 class StateReader(Protocol):
@@ -43,17 +52,21 @@ class StateReader(Protocol):
 
     def version(self, key: str) -> Version | None: ...
 
+    def policy(self, key: str) -> bytes:
+        """The key's own endorsement policy; b"" where it has none."""
+
     def range(self, start: str, end: str) -> Iterator[tuple[str, Entry]]:
-        """Entries with start <= key < end; an empty `end` means no bound."""
+        """Entries, without policies, with start <= key < end; an empty `end` means no bound."""
 
 
 @dataclass(frozen=True)
 class TransactionRecord:
-    """The fate of one transaction of a block. `writes` is empty unless the transaction is valid."""
+    """The fate of one transaction of a block. `writes` and `policies` (of keys, b"" for none) are empty unless it is valid."""
 
     tx_id: str
     code: int
     writes: tuple[Write, ...] = ()
+    policies: tuple[tuple[str, bytes], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,12 +84,16 @@ class State:
         self._connection = connection
 
     def get(self, key: str) -> Entry | None:
-        row = self._connection.execute("SELECT value, block, position FROM state WHERE key = ?", (key.encode(),)).fetchone()
-        return Entry(row[0], Version(row[1], row[2])) if row else None
+        row = self._connection.execute("SELECT value, block, position, policy FROM state WHERE key = ?", (key.encode(),)).fetchone()
+        return Entry(row[0], Version(row[1], row[2]), row[3]) if row else None
 
     def version(self, key: str) -> Version | None:
         row = self._connection.execute("SELECT block, position FROM state WHERE key = ?", (key.encode(),)).fetchone()
         return Version(row[0], row[1]) if row else None
+
+    def policy(self, key: str) -> bytes:
+        row = self._connection.execute("SELECT policy FROM state WHERE key = ?", (key.encode(),)).fetchone()
+        return bytes(row[0]) if row else b""
 
     def range(self, start: str, end: str) -> Iterator[tuple[str, Entry]]:
         columns = "SELECT key, value, block, position FROM state WHERE key >= ?"
@@ -114,16 +131,18 @@ class Store:
                     [(transaction.tx_id, number, transaction.code) for transaction in transactions],
                 )
                 for position, transaction in enumerate(transactions):
-                    self._apply(transaction.writes, number, position)
+                    self._apply(transaction, number, position)
         except sqlite3.Error as error:
             raise DevLedgerError(f"cannot store block {number}: {error}; free disk space or repair the data folder") from error
         self._height = number + 1
 
-    def _apply(self, writes: Sequence[Write], number: int, position: int) -> None:
-        deletes = [(write.key.encode(),) for write in writes if write.value is None]
-        upserts = [(write.key.encode(), write.value, number, position) for write in writes if write.value is not None]
+    def _apply(self, transaction: TransactionRecord, number: int, position: int) -> None:
+        deletes = [(write.key.encode(),) for write in transaction.writes if write.value is None]
+        upserts = [(write.key.encode(), write.value, number, position) for write in transaction.writes if write.value is not None]
         self._write.executemany("DELETE FROM state WHERE key = ?", deletes)
-        self._write.executemany("INSERT OR REPLACE INTO state VALUES (?, ?, ?, ?)", upserts)
+        self._write.executemany(_UPSERT, upserts)
+        policies = [(policy, number, position, key.encode()) for key, policy in transaction.policies]
+        self._write.executemany("UPDATE state SET policy = ?, block = ?, position = ? WHERE key = ?", policies)
 
     @contextmanager
     def snapshot(self) -> Iterator[State]:
@@ -191,5 +210,7 @@ def _create_or_check_schema(connection: sqlite3.Connection) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version == 0:
         connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+    elif version == 1:
+        connection.executescript(f"BEGIN IMMEDIATE; {_POLICIES}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
     elif version != SCHEMA_VERSION:
         raise DevLedgerError(f"the ledger's data has format {version}, this program reads {SCHEMA_VERSION}; use the program that wrote it")

@@ -1,7 +1,8 @@
 """Which transactions of a block are valid, decided as a Fabric peer decides it.
 
-Endorsements are judged alone, then duplicates, then each transaction's reads against the committed state and the writes of the
-valid transactions before it in the block (`core/ledger/kvledger/txmgmt/validation` in Fabric's source).
+Endorsements are judged against the policies of the committed state (`core/common/validation/statebased` in Fabric's source), then
+duplicates, then each transaction's reads against the committed state and the writes of the valid transactions before it in the
+block (`core/ledger/kvledger/txmgmt/validation`).
 """
 
 import heapq
@@ -10,12 +11,14 @@ from dataclasses import dataclass, field
 
 from fabric_protos.peer.transaction_pb2 import TxValidationCode
 
-from fabric.channel import ENDORSEMENT, ChannelConfig
 from fabric.crypto import IdentityError, verify_signature
+from fabric.devledger.own_endorsements import OwnEndorsements
 from fabric.devledger.store import StateReader
+from fabric.endorsement import EndorsementRules
 from fabric.msp import Member, MspRegistry
-from fabric.rwset import RangeQuery, Read, Version, Write
+from fabric.rwset import RangeQuery, Read, Version
 from fabric.transactions import Endorsement, EndorserTransaction
+from fabric.worldstate import Key, Space
 
 VALID = int(TxValidationCode.Value("VALID"))
 MVCC_READ_CONFLICT = int(TxValidationCode.Value("MVCC_READ_CONFLICT"))
@@ -23,20 +26,47 @@ PHANTOM_READ_CONFLICT = int(TxValidationCode.Value("PHANTOM_READ_CONFLICT"))
 DUPLICATE_TXID = int(TxValidationCode.Value("DUPLICATE_TXID"))
 ENDORSEMENT_POLICY_FAILURE = int(TxValidationCode.Value("ENDORSEMENT_POLICY_FAILURE"))
 
-
-def endorsement_code(transaction: EndorserTransaction, channel: ChannelConfig, organisations: MspRegistry) -> int:
-    """VALID if the endorsements satisfy the channel's endorsement policy, ENDORSEMENT_POLICY_FAILURE otherwise."""
-    endorsers = [member for e in transaction.endorsements if (member := _endorser(e, transaction, organisations))]
-    enough = channel.policies.satisfied(ENDORSEMENT, endorsers)
-    return VALID if enough else ENDORSEMENT_POLICY_FAILURE
+_LEAST = "\x00"  # what is appended to a key to get the next one in order
 
 
-def _endorser(endorsement: Endorsement, transaction: EndorserTransaction, organisations: MspRegistry) -> Member | None:
+class KeyPolicies:
+    """The embedded ledger's state as endorsement policies are read from it: one chaincode, public keys only, no lifecycle."""
+
+    def __init__(self, state: StateReader, chaincode: str) -> None:
+        self._state, self._chaincode = state, chaincode
+
+    def holds(self, namespace: str) -> bool:
+        return namespace == self._chaincode
+
+    def value(self, namespace: str, key: str) -> bytes | None:
+        entry = self._state.get(key) if self.holds(namespace) else None
+        return entry.value if entry else None
+
+    def validation_parameter(self, space: Space, key: Key) -> bytes:
+        return self._state.policy(str(key)) if self.holds(space.namespace) else b""
+
+
+def endorsement_code(transaction: EndorserTransaction, endorsers: Sequence[Member], rules: EndorsementRules) -> int:
+    """VALID if the endorsers satisfy the policies of all that is written, ENDORSEMENT_POLICY_FAILURE otherwise."""
+    failures = rules.failures(transaction.chaincode, transaction.rwsets, endorsers)
+    return ENDORSEMENT_POLICY_FAILURE if failures else VALID
+
+
+def endorsers(transaction: EndorserTransaction, organisations: MspRegistry, own: OwnEndorsements) -> tuple[Member, ...]:
+    """Whose peers endorsed, each with a signature that is good."""
+    return tuple(member for e in transaction.endorsements if (member := _endorser(e, transaction, organisations, own)))
+
+
+def _endorser(
+    endorsement: Endorsement, transaction: EndorserTransaction, organisations: MspRegistry, own: OwnEndorsements
+) -> Member | None:
     """Who endorsed. A bad endorsement counts for nobody and spoils nothing, as in Fabric's policy evaluation."""
     try:
         # No moment of validity: a certificate that expires between endorsement and commit does not undo the endorsement.
         member = organisations.authenticate(endorsement.endorser, None)
-        verify_signature(member.certificate, transaction.proposal_response_payload + endorsement.endorser, endorsement.signature)
+        message = transaction.proposal_response_payload + endorsement.endorser
+        if not own.made(message, endorsement.signature):
+            verify_signature(member.certificate, message, endorsement.signature)
     except IdentityError:
         return None
     return member
@@ -50,13 +80,14 @@ class PendingBlock:
     number: int
     codes: list[int] = field(default_factory=list)
     _seen: set[str] = field(default_factory=set)
+    _new_policies: set[str] = field(default_factory=set)
     _updates: dict[str, Version | None] = field(default_factory=dict)
 
     def judge(self, transaction: EndorserTransaction, endorsement: int, *, committed_before: bool) -> int:
         """Decide the next transaction's code and, if it is valid, let later ones see its writes."""
         code = self._code(transaction, endorsement, committed_before)
         if code == VALID:
-            self._apply(transaction.writes)
+            self._apply(transaction)
         self.codes.append(code)
         return code
 
@@ -65,6 +96,9 @@ class PendingBlock:
             return DUPLICATE_TXID
         if endorsement != VALID:
             return endorsement
+        if not self._has_known_policies(transaction):
+            return ENDORSEMENT_POLICY_FAILURE
+        self._new_policies.update(key for key, _ in transaction.policies)
         if transaction.tx_id in self._seen:
             return DUPLICATE_TXID
         self._seen.add(transaction.tx_id)
@@ -74,12 +108,19 @@ class PendingBlock:
             return PHANTOM_READ_CONFLICT
         return VALID
 
+    def _has_known_policies(self, transaction: EndorserTransaction) -> bool:
+        # Whether the transaction that changes a policy is itself valid in the end is not known yet when endorsements are judged.
+        written = {write.key for write in transaction.writes} | {key for key, _ in transaction.policies}
+        return not written & self._new_policies
+
     def _is_current(self, read: Read) -> bool:
         # A key this block has touched conflicts whatever was read: the reader cannot have seen the new version.
         return read.key not in self._updates and self.state.version(read.key) == read.version
 
     def _is_unchanged(self, query: RangeQuery) -> bool:
-        return tuple(self._range(query.start, query.end)) == query.reads
+        # A reader that stopped early has the last key that it saw for an end, so that key belongs to the range.
+        end = query.end if query.exhausted or not query.end else query.end + _LEAST
+        return tuple(self._range(query.start, end)) == query.reads
 
     def _range(self, start: str, end: str) -> Iterator[Read]:
         committed = (Read(key, entry.version) for key, entry in self.state.range(start, end) if key not in self._updates)
@@ -89,7 +130,11 @@ class PendingBlock:
         )
         return heapq.merge(committed, added, key=lambda read: read.key)
 
-    def _apply(self, writes: Sequence[Write]) -> None:
+    def _apply(self, transaction: EndorserTransaction) -> None:
         version = Version(self.number, len(self.codes))
-        for write in writes:
+        for write in transaction.writes:
             self._updates[write.key] = None if write.value is None else version
+        for key, _ in transaction.policies:
+            # A policy makes no key, and a deletion takes the policy with it.
+            if self._updates.get(key) or (key not in self._updates and self.state.version(key)):
+                self._updates[key] = version

@@ -17,6 +17,7 @@ from fabric.validation import Judged
 from fabric.verify import VerifiedBlock
 
 CONTRACT = "consortium"
+FIRST_RULES = "1.0"  # which did not name themselves in their events
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class ContractCall:
     argument: dict[str, Any] = field(repr=False)
     event: str
     payload: dict[str, Any] = field(repr=False)  # of the event
+    rules: str  # of the contract that decided, MAJOR.MINOR
 
     @property
     def valid(self) -> bool:
@@ -52,6 +54,7 @@ def contract_calls(block: VerifiedBlock, contract: str = CONTRACT) -> Iterator[C
 def _call(number: int, judged: Judged, transaction: EndorserTransaction, creator: Member) -> ContractCall:
     event = transaction.event
     signer, print_of_signer = _signer(creator)
+    payload = _object(event.payload) if event else {}
     return ContractCall(
         block=number,
         tx_id=transaction.tx_id,
@@ -64,7 +67,8 @@ def _call(number: int, judged: Judged, transaction: EndorserTransaction, creator
         function=transaction.function,
         argument=_object(transaction.args[1]) if len(transaction.args) > 1 else {},
         event=event.name if event else "",
-        payload=_object(event.payload) if event else {},
+        payload=payload,
+        rules=str(payload.get("rules", FIRST_RULES)),
     )
 
 

@@ -58,11 +58,11 @@ async def test_a_checkpoint_exposes_a_ledger_that_went_back(network: DemoNetwork
     async with serving(network):
         await register(capsys, network, "east")
         made = await say(capsys, "audit", "checkpoint", "--config", auditor, "--out", kept)
-        assert made["height"] == 3
+        assert made["height"] == 4
         assert made["signer"] == "auditor.audit of audit"
         await register(capsys, network, "west")
         report = await say(capsys, "audit", "verify", "--config", auditor, "--checkpoint", kept)
-        assert (report["height"], report["checkpoints"]) == (4, [3])
+        assert (report["height"], report["checkpoints"]) == (5, [4])
         await say(capsys, "audit", "export", "--config", auditor, "--out", blocks)
     assert await say(capsys, "audit", "verify", "--blocks", blocks, "--checkpoint", kept, "--processes", "1") == report
     shutil.rmtree(data)
@@ -70,13 +70,13 @@ async def test_a_checkpoint_exposes_a_ledger_that_went_back(network: DemoNetwork
     verify = ["audit", "verify", "--config", auditor, "--checkpoint", kept]
     async with serving(network):
         message = await say(capsys, *verify, code=ExitCode.VERIFICATION_FAILED)
-        assert message.startswith("block 2 is bad (CHECKPOINT): the ledger ends before it")
+        assert message.startswith("block 3 is bad (CHECKPOINT): the ledger ends before it")
         assert "rolled back" in message
         await register(capsys, network, "west")
         message = await say(capsys, *verify, code=ExitCode.VERIFICATION_FAILED)
-        assert message.startswith("block 2 is bad (CHECKPOINT): ")
+        assert message.startswith("block 3 is bad (CHECKPOINT): ")
         assert "auditor.audit of audit: the ledger was forked" in message
-    kept.write_bytes(kept.read_bytes().replace(b'"height":3', b'"height":2'))
+    kept.write_bytes(kept.read_bytes().replace(b'"height":4', b'"height":3'))
     message = await say(capsys, "audit", "verify", "--blocks", blocks, "--checkpoint", kept, code=ExitCode.VERIFICATION_FAILED)
     assert "cannot be relied upon: its signature does not verify" in message
     await say(capsys, "audit", "verify", "--blocks", blocks, "--checkpoint", tmp_path / "none", code=ExitCode.BAD_INPUT)

@@ -1,13 +1,17 @@
 """The verifier on hand-made ledgers: honest ones pass, and each kind of tampering fails at its block and step."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from fabric_protos.common import common_pb2
+from fabric_protos.common import common_pb2, policies_pb2
+from fabric_protos.msp import msp_principal_pb2
 from fabric_protos.peer import transaction_pb2
 
 from fabric.blocks import LAST_CONFIG, ORDERER, SIGNATURES, TRANSACTIONS_FILTER, build_block, data_hash, header_hash
 from fabric.checkpoint import Checkpoint
+from fabric.contract.key_policies import owner_policy
+from fabric.crypto import SigningIdentity
 from fabric.mvcc import summarise
 from fabric.rwset import RangeQuery, Read, Version
 from fabric.verify import Step, VerificationError, verify_blocks
@@ -270,6 +274,82 @@ class TestEndorsement:
         chain = ledger()
         chain.add([chain.transaction(endorsers=[])], [transaction_pb2.BAD_CREATOR_SIGNATURE])
         assert failure(chain) == (4, Step.TRANSACTIONS)
+
+
+class TestKeyPolicies:
+    """The first hospital's budget, whose policy asks for its own peer and a majority."""
+
+    def guarded(self) -> Consortium:
+        chain = ledger()
+        mspids = [hospital.mspid for hospital in chain.hospitals]
+        chain.add([chain.transaction(writes=[("budget", b"1")], policies=[("budget", owner_policy(mspids[0], mspids))])])
+        return chain
+
+    @pytest.mark.parametrize("endorsers", [(1, 2), (0,), (1,), ()])
+    @pytest.mark.parametrize("write", [{"writes": [("budget", b"2")]}, {"writes": [("budget", None)]}, {"policies": [("budget", b"")]}])
+    def test_without_the_owner_and_a_majority_nothing_of_it_changes(self, endorsers: tuple[int, ...], write: dict[str, Any]) -> None:
+        chain = self.guarded()
+        peers = [chain.hospitals[number].peer for number in endorsers]
+        TestEndorsement().expect(chain, chain.transaction(**write, endorsers=peers), "ENDORSEMENT_POLICY_FAILURE")
+
+    def test_an_endorsement_in_the_owners_name_by_another_key_does_not_count(self) -> None:
+        chain = self.guarded()
+        owner, second, third = (hospital.peer for hospital in chain.hospitals)
+        forged = SigningIdentity(owner.mspid, owner.certificate_pem, second.private_key)
+        envelope = chain.transaction(writes=[("budget", b"2")], endorsers=[forged, second, third])
+        TestEndorsement().expect(chain, envelope, "ENDORSEMENT_POLICY_FAILURE")
+
+    def test_with_them_it_changes_and_keeps_its_policy(self) -> None:
+        chain = self.guarded()
+        for endorsers in ((0, 1), (2, 0)):
+            chain.add([chain.transaction(writes=[("budget", b"2")], endorsers=[chain.hospitals[number].peer for number in endorsers])])
+        TestEndorsement().expect(
+            chain,
+            chain.transaction(writes=[("budget", b"3")], endorsers=[h.peer for h in chain.hospitals[1:]]),
+            "ENDORSEMENT_POLICY_FAILURE",
+        )
+
+    def test_one_key_with_a_policy_does_not_excuse_the_others_of_the_contracts(self) -> None:
+        chain = self.guarded()
+        mspids = [hospital.mspid for hospital in chain.hospitals]
+        alone = [chain.hospitals[0].peer]
+        chain.add([chain.transaction(writes=[("loose", b"1")], policies=[("loose", peer_of(mspids[0]))])])
+        chain.add([chain.transaction(writes=[("loose", b"2")], endorsers=alone)])  # Fabric asks for nothing but the key's own policy
+        both = chain.transaction(writes=[("loose", b"3"), ("free", b"1")], endorsers=alone)
+        TestEndorsement().expect(chain, both, "ENDORSEMENT_POLICY_FAILURE")
+
+    @pytest.mark.parametrize("first", [{"policies": [("a", b"")]}, {"policies": [("a", b"")], "reads": [("a", (9, 9))]}])
+    def test_a_policy_that_changes_makes_later_writers_of_its_block_invalid(self, first: dict[str, Any]) -> None:
+        """Even where the change itself comes to nothing, for a read that was overtaken: endorsements are judged before reads."""
+        chain = ledger()
+        everyone = [hospital.peer for hospital in chain.hospitals]
+        change = chain.transaction(**first, endorsers=everyone)
+        writer, other = chain.transaction(writes=[("a", b"2")], endorsers=everyone), chain.transaction(writes=[("b", b"2")])
+        failure_code = transaction_pb2.ENDORSEMENT_POLICY_FAILURE
+        codes = [MVCC_READ_CONFLICT if "reads" in first else VALID, failure_code, VALID]
+        chain.add([change, writer, other], codes)
+        verify_blocks(chain.blocks)
+        chain.blocks[-1].metadata.metadata[TRANSACTIONS_FILTER] = bytes([codes[0], VALID, VALID])
+        assert failure(chain) == (4, Step.TRANSACTIONS)
+        chain.blocks.pop()
+        chain.add([writer, change], [VALID, codes[0]])
+        verify_blocks(chain.blocks)
+
+    def test_a_change_that_is_not_endorsed_keeps_nobody_out(self) -> None:
+        chain = ledger()
+        change = chain.transaction(policies=[("a", b"")], endorsers=[])
+        codes = [transaction_pb2.ENDORSEMENT_POLICY_FAILURE, VALID]
+        chain.add([change, chain.transaction(writes=[("a", b"2")])], codes)
+        verify_blocks(chain.blocks)
+
+
+def peer_of(mspid: str) -> bytes:
+    """A policy that one organisation satisfies alone, which the contract never sets."""
+    role = msp_principal_pb2.MSPRole(msp_identifier=mspid, role=msp_principal_pb2.MSPRole.PEER)
+    principal = msp_principal_pb2.MSPPrincipal(principal=role.SerializeToString())
+    rule = policies_pb2.SignaturePolicy(signed_by=0)
+    policy: bytes = policies_pb2.SignaturePolicyEnvelope(rule=rule, identities=[principal]).SerializeToString()
+    return policy
 
 
 class TestConflicts:

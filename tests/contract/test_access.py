@@ -6,6 +6,7 @@ import pytest
 
 from fabric.contract import access, entry
 from fabric.contract.errors import ContractError
+from fabric.contract.release import RELEASE
 from tests.support.consortium import Consortium, refused
 from tests.support.stub import MemoryLedger, Person, person
 
@@ -16,15 +17,15 @@ EXPECTED = {
     "anyone": "version",
     "admin": (
         "version register_organisation register_identity revoke_identity register_dataset approve_task reject_task advance abort_task "
-        "organisations organisation identities budget tasks task round settlement trust"
+        "organisations organisation identities budget datasets spends tasks task round settlement trust"
     ),
     "gateway": (
         "version heartbeat register_dataset declare_leave approve_task reject_task advance rejoin commit_key_share confirm_key debit "
         "commit reveal post_sums post_share object_sums post_candidate commit_scores reveal_scores "
-        "organisations organisation identities budget tasks task round settlement trust"
+        "organisations organisation identities budget datasets spends tasks task round settlement trust"
     ),
-    "researcher": "submit_task advance abort_task version organisations organisation identities budget tasks task round settlement trust",
-    "auditor": "version organisations organisation identities budget tasks task round settlement trust",
+    "researcher": "submit_task advance abort_task version organisations organisation identities budget datasets spends tasks task round settlement trust",
+    "auditor": "version organisations organisation identities budget datasets spends tasks task round settlement trust",
 }
 
 
@@ -103,7 +104,8 @@ def test_an_unreadable_certificate_is_denied() -> None:
 
 
 def test_version_is_for_anyone_even_on_an_empty_ledger() -> None:
-    assert MemoryLedger().evaluate(person("NewMSP", "x"), "version") == {"contract": "consortium", "version": "1.0.0", "schema": 1}
+    said = MemoryLedger().evaluate(person("NewMSP", "x"), "version")
+    assert said == {"contract": "consortium", "version": RELEASE.version, "schema": RELEASE.schema}
 
 
 def test_an_unknown_function_is_refused() -> None:

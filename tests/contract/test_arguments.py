@@ -87,7 +87,7 @@ def test_the_sentence_names_the_field_and_what_it_must_be() -> None:
         '{"round":1}': "the argument lacks task_id",
         '{"task_id":"x","round":1}': "task_id must be a task id",
         '{"task_id":"abc","round":true}': "round must be an integer",
-        '{"task_id":"abc","round":0}': "round must lie between 1 and",
+        '{"task_id":"abc","round":-1}': "round must lie between 0 and",
         '{"task_id":"abc","round":1.5}': "amounts are integers",
     }
     for data, expected in cases.items():

@@ -33,19 +33,21 @@ def behaviours(draw: st.DrawFn, hospitals: list[str]) -> Behaviour:
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> tuple[int, int, int, list[Behaviour]]:
+def histories(draw: st.DrawFn) -> tuple[int, int, int, bool, list[Behaviour]]:
     count = draw(st.integers(3, 9))
     rounds = draw(st.integers(1, 4))
     names = [f"H{number:02d}MSP" for number in range(1, count + 1)]
-    return count, rounds, draw(st.integers(0, 10**9)), [draw(behaviours(names)) for _ in range(rounds)]
+    normalisation = draw(st.booleans())
+    behaviour = [draw(behaviours(names)) for _ in range(rounds + normalisation)]
+    return count, rounds, draw(st.integers(0, 10**9)), normalisation, behaviour
 
 
 @settings(max_examples=25, deadline=None)
 @given(histories())
-def test_tokens_are_conserved_and_settlements_explain_the_state(history: tuple[int, int, int, list[Behaviour]]) -> None:
-    count, rounds, reward, played = history
+def test_tokens_are_conserved_and_settlements_explain_the_state(history: tuple[int, int, int, bool, list[Behaviour]]) -> None:
+    count, rounds, reward, normalisation, played = history
     consortium = Consortium(count)
-    consortium.start(rounds=rounds, reward_micro=reward, heartbeat_limit=1)
+    consortium.start(rounds=rounds, reward_micro=reward, heartbeat_limit=1, normalisation=normalisation)
     settlements = []
     for behaviour in played:
         settlements.append(consortium.play_round(behaviour))

@@ -8,6 +8,7 @@ import pytest
 from fabric import canonical
 from fabric.contract import access
 from fabric.contract.commitments import commitment, score_commitment
+from fabric.contract.release import RELEASE
 from fabric.decoding import DecodeError, decode
 from fabric.ledger import Ledger
 from fabric.ledger_views import GroupScore, OrganisationView, Scores, Spend, Sum, VersionView
@@ -90,6 +91,8 @@ async def test_a_task_from_registration_to_the_end() -> None:
             patients=10,
             quality_ppm=1_000_000,
             last_round=2,
+            views_digest=digest("sql"),
+            cohort_digest=digest(name, "cohort"),
         )
     await gateways[names[3]].reject_task(task_id=TASK, digest=DIGEST, reason="no consent")
     assert (await lab.advance(TASK)).result["phase"] == "keys_commit"
@@ -147,7 +150,7 @@ async def test_a_task_from_registration_to_the_end() -> None:
     assert [summary.phase for summary in await lab.tasks()] == ["rounds"]
     assert len(await lab.organisations()) == 5 and (await lab.organisation(LAB)).kind == "research"
     assert sum(identity.revoked for identity in await lab.identities()) == 4
-    assert (await lab.version()).schema == 1
+    assert (await lab.version()).schema == RELEASE.schema
 
     await gateways[names[0]].declare_leave(on=True)
     late = names[1]

@@ -92,6 +92,19 @@ def test_bad_approvals_are_refused(consortium: Consortium, changes: dict[str, in
         consortium.approve(consortium.hospitals[0], **changes)
 
 
+def test_an_approval_says_what_was_read(consortium: Consortium) -> None:
+    """Gateways of contract 1.0 do not; their approvals count."""
+    consortium.propose()
+    first, second, third = consortium.hospitals[:3]
+    consortium.approve(first, views_digest=digest("sql"), cohort_digest=digest("cohort"))
+    consortium.approve(second)
+    consortium.by(third, "reject_task", task_id=TASK, digest=consortium.task()["terms"]["digest"], reason="no consent")
+    told = [(decision["views_digest"], decision["cohort_digest"]) for decision in consortium.task()["decisions"]]
+    assert told == [(digest("sql"), digest("cohort")), (None, None), (None, None)]
+    with refused("BAD_ARGUMENT"):
+        consortium.approve(consortium.hospitals[3], views_digest="")
+
+
 def test_an_approval_may_be_stricter_than_the_task(consortium: Consortium) -> None:
     consortium.propose()
     consortium.approve(consortium.hospitals[0], epsilon_micro=1_000_000, delta_inverse=10**6)
@@ -278,6 +291,19 @@ def test_a_debit_beyond_the_approval_is_refused_and_nothing_spent(consortium: Co
     consortium.by(first, "debit", task_id=TASK, round=1, spends=[TRAIN, TRAIN, VALIDATION])
     train, validation = consortium.view("budget", mspid=first, dataset="patients")["filters"]
     assert train["spent_micro"][0] == 2 * 2500 and validation["spent_micro"][0] == 400  # α/(2σ²) at α = 2
+
+
+def test_spends_are_told_by_task_with_like_events_added(consortium: Consortium) -> None:
+    consortium.start()
+    first, second = consortium.hospitals[:2]
+    consortium.by(first, "debit", task_id=TASK, round=1, spends=[TRAIN, TRAIN, VALIDATION])
+    train, validation = consortium.view("spends", mspid=first, dataset="patients")
+    assert train == {"task_id": TASK, **TRAIN, "steps": 2 * TRAIN["steps"]}
+    assert validation == {"task_id": TASK, **VALIDATION}
+    assert consortium.view("spends", mspid=second, dataset="patients") == []
+    assert [(each["mspid"], each["dataset"]) for each in consortium.view("datasets")] == [
+        (name, "patients") for name in consortium.hospitals
+    ]
 
 
 def test_the_task_cap_binds_even_where_the_data_set_has_more(consortium: Consortium) -> None:

@@ -14,6 +14,7 @@ from fabric_protos.peer import transaction_pb2
 
 from fabric import canonical
 from fabric.client.gateway import Gateway
+from fabric.contract.release import RELEASE
 from tests.support.ledger import Network, dev_ledger
 
 HERE = Path(__file__).parent
@@ -68,7 +69,7 @@ async def test_the_official_node_client_is_served(tmp_path: Path) -> None:
         await register(network)
         seen = await driven(network)
     assert seen["version"]["contract"] == "consortium"
-    first, second = {"count": 1, "mspid": "AlphaMSP"}, {"count": 2, "mspid": "AlphaMSP"}
+    first, second = ({"count": count, "mspid": "AlphaMSP", "rules": RELEASE.rules} for count in (1, 2))
     block = seen["heartbeat"].pop("block")
     assert seen["heartbeat"] == {"result": {"count": 1}, "successful": True, "code": transaction_pb2.VALID}
     assert seen["liveEvent"] == [["heartbeat", first, True, block]]

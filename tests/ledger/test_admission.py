@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 from fabric.channel import ChannelConfig
 from fabric.crypto import IdentityError, SigningIdentity
 from fabric.devledger.admission import Admission
+from fabric.devledger.own_endorsements import OwnEndorsements
 from fabric.devledger.store import open_store
+from fabric.devledger.validation import KeyPolicies, endorsement_code
+from fabric.endorsement import EndorsementRules
 from fabric.examination import examine_envelope
 from fabric.transactions import MalformedTransaction
 from fabric.validation import Judge, KnownIds
@@ -20,6 +23,7 @@ from fabric.worldstate import WorldState
 from tests.support import key_value_contract
 from tests.support.ledger import Network, prepare, running
 from tests.support.raw_client import raw_client
+from tests.support.state_table import Table
 
 
 class Door:
@@ -32,7 +36,8 @@ class Door:
         store = open_store(network.config.ledger.data)
         channel = ChannelConfig.parse(common_pb2.Block.FromString(store.block(0)).data.data[0])
         store.close()
-        self.admission = Admission(channel, network.chaincode, lambda: datetime.datetime.now(datetime.UTC))
+        self.admission = Admission(channel, network.chaincode, lambda: datetime.datetime.now(datetime.UTC), OwnEndorsements())
+        self.rules = EndorsementRules(channel, KeyPolicies(Table(), network.chaincode))
         self.judge = Judge(channel, channel.members, WorldState(), KnownIds())
 
     @staticmethod
@@ -48,7 +53,7 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Door:
 
 def test_the_untouched_transaction_passes(door: Door) -> None:
     submission = door.admission.accept(door.payload, door.creator.sign(door.payload))
-    assert submission.endorsement_code == 0
+    assert [member.mspid for member in submission.endorsers] == ["AlphaMSP", "BetaMSP"]
     assert door.judge.envelope(examine_envelope(submission.envelope)).code == 0
 
 
@@ -74,7 +79,8 @@ def test_whatever_a_member_signs_the_ledger_and_the_auditor_agree(door: Door, da
         submission = door.admission.accept(payload, door.creator.sign(payload))
     except (MalformedTransaction, IdentityError):
         return
-    assert door.judge.envelope(examine_envelope(submission.envelope)).code == submission.endorsement_code
+    code = endorsement_code(submission.transaction, submission.endorsers, door.rules)
+    assert door.judge.envelope(examine_envelope(submission.envelope)).code == code
 
 
 @given(noise=st.binary(max_size=200))

@@ -100,7 +100,7 @@ async def test_a_stop_releases_all_who_wait(tmp_path: Path) -> None:
             await client.submit(b"put", b"k", b"v")
             waiting = asyncio.ensure_future(client.status("0" * 64))
             stream = client.deliver.Deliver(iter([client.seek(position(1), position(2**62))]))
-            assert (await stream.read()).block.header.number == 1
+            assert [(await stream.read()).block.header.number for _ in range(2)] == [1, 2]
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await waiting
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -119,8 +119,8 @@ async def test_a_full_disk_is_reported_and_the_same_transaction_passes_later(tmp
         assert "free disk space" in details(caught.value)[0][1]
         limit_pages(ledger, 1_000_000)
         await client.send(proposal.tx_id, envelope)
-        assert await client.status(proposal.tx_id) == (transaction_pb2.VALID, 1)
-    assert verified(network.config.ledger.data).height == 2
+        assert await client.status(proposal.tx_id) == (transaction_pb2.VALID, 2)
+    assert verified(network.config.ledger.data).height == 3
 
 
 def limit_pages(network: RunningNetwork, pages: int) -> None:
@@ -166,14 +166,16 @@ def copied(network: Network, folder: Path, **changes: object) -> LedgerConfig:
     ("statement", "reason"),
     [
         ("DELETE FROM blocks WHERE number = 0", "block 0 is missing"),
-        ("DELETE FROM blocks WHERE number = 2", "block 2 is missing"),
-        ("UPDATE blocks SET block = x'ffff' WHERE number = 3", "block 3 cannot be read"),
-        ("UPDATE blocks SET block = (SELECT block FROM blocks WHERE number = 1) WHERE number = 3", "block 3 does not hold the data"),
-        ("UPDATE blocks SET block = (SELECT block FROM blocks WHERE number = 1) WHERE number = 2", "block 3 does not follow block 2"),
-        ("DELETE FROM blocks WHERE number = 3", "the state of key 'k' is not what block 2 wrote"),
-        ("DELETE FROM transactions WHERE block = 3", "is not in the index"),
-        ("UPDATE state SET value = '9'", "the state of key 'k' is not what block 3 wrote"),
-        ("DELETE FROM state", "the state of key 'k' is not what block 3 wrote"),
+        ("DELETE FROM blocks WHERE number = 1", "block 1 is missing"),
+        ("UPDATE blocks SET block = x'ffff' WHERE number = 1", "block 1 cannot be read"),
+        ("DELETE FROM blocks WHERE number = 3", "block 3 is missing"),
+        ("UPDATE blocks SET block = x'ffff' WHERE number = 4", "block 4 cannot be read"),
+        ("UPDATE blocks SET block = (SELECT block FROM blocks WHERE number = 2) WHERE number = 4", "block 4 does not hold the data"),
+        ("UPDATE blocks SET block = (SELECT block FROM blocks WHERE number = 2) WHERE number = 3", "block 4 does not follow block 3"),
+        ("DELETE FROM blocks WHERE number = 4", "the state of key 'k' is not what block 3 wrote"),
+        ("DELETE FROM transactions WHERE block = 4", "is not in the index"),
+        ("UPDATE state SET value = '9'", "the state of key 'k' is not what block 4 wrote"),
+        ("DELETE FROM state", "the state of key 'k' is not what block 4 wrote"),
     ],
 )
 async def test_damaged_data_is_named_at_the_start(written: Network, tmp_path: Path, statement: str, reason: str) -> None:
@@ -188,9 +190,9 @@ async def test_damaged_data_is_named_at_the_start(written: Network, tmp_path: Pa
 async def test_a_tip_signed_by_nobody_is_refused(written: Network, tmp_path: Path) -> None:
     config = copied(written, tmp_path / "data")
     with sqlite3.connect(tmp_path / "data" / "ledger.sqlite") as connection:
-        block = common_pb2.Block.FromString(connection.execute("SELECT block FROM blocks WHERE number = 3").fetchone()[0])
+        block = common_pb2.Block.FromString(connection.execute("SELECT block FROM blocks WHERE number = 4").fetchone()[0])
         block.metadata.metadata[0] = block.metadata.metadata[0][:-1] + bytes([block.metadata.metadata[0][-1] ^ 1])
-        connection.execute("UPDATE blocks SET block = ? WHERE number = 3", (block.SerializeToString(),))
+        connection.execute("UPDATE blocks SET block = ? WHERE number = 4", (block.SerializeToString(),))
     connection.close()
     with pytest.raises(DevLedgerError, match="is damaged"):
         await start(config)

@@ -88,6 +88,9 @@ async def test_a_refusal_arrives_whole(client: RawClient, call: tuple[bytes, ...
     assert caught.value.code() is CODES.ABORTED
     assert caught.value.details() == "failed to endorse transaction, see attached details for more info"
     assert details(caught.value) == [("AlphaMSP", message)]
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await client.endorse(client.proposal(*call), organisations=["AlphaMSP", "BetaMSP"])
+    assert caught.value.details() == "failed to collect enough transaction endorsements, see attached details for more info"
 
 
 async def refused_proposal(client: RawClient, signed: object, reason: str) -> None:

@@ -144,3 +144,32 @@ def assert_whole(store: Store) -> None:
         assert [key for key, _ in state.range("k", "l")] == [f"k{number}" for number in range(store.height)]
     assert [store.transaction(f"t{number}") is not None for number in range(6)] == [number <= tip for number in range(6)]
     assert [store.block(number) is not None for number in range(6)] == [number <= tip for number in range(6)]
+
+
+def test_a_policy_is_kept_with_its_key(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    store.append(0, b"zero", [TransactionRecord("t0", 0, (Write("a", b"1"), Write("b", b"1")), (("a", b"p"), ("absent", b"p")))])
+    store.append(1, b"one", [TransactionRecord("t1", 0, (Write("a", b"2"),)), TransactionRecord("t2", 0, (), (("b", b"q"),))])
+    store.close()
+    store = open_store(tmp_path)
+    with store.snapshot() as state:
+        assert [state.policy(name) for name in ("a", "b", "absent")] == [b"p", b"q", b""]
+        assert (state.version("a"), state.version("b"), state.get("absent")) == (Version(1, 0), Version(1, 1), None)
+    store.append(2, b"two", [TransactionRecord("t3", 0, (Write("a", None),)), TransactionRecord("t4", 0, (Write("a", b"3"),))])
+    with store.snapshot() as state:
+        assert (state.policy("a"), state.policy("b")) == (b"", b"q")
+    store.close()
+
+
+def test_data_of_the_first_format_is_taken_over_without_policies(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    store.append(0, b"zero", [TransactionRecord("t0", 0, (Write("a", b"1"),))])
+    store.close()
+    old = sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)
+    old.executescript("ALTER TABLE state DROP COLUMN policy; PRAGMA user_version = 1")
+    old.close()
+    store = open_store(tmp_path)
+    store.append(1, b"one", [TransactionRecord("t1", 0, (), (("a", b"p"),))])
+    with store.snapshot() as state:
+        assert (state.policy("a"), state.version("a")) == (b"p", Version(1, 0))
+    store.close()

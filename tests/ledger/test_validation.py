@@ -95,8 +95,8 @@ def reads(*reads: Read) -> NamespaceRwset:
     return NamespaceRwset("cc", reads=reads)
 
 
-def ranged(start: str, end: str, *seen: Read) -> NamespaceRwset:
-    return NamespaceRwset("cc", range_queries=(RangeQuery(start, end, exhausted=True, reads=seen),))
+def ranged(start: str, end: str, *seen: Read, exhausted: bool = True) -> NamespaceRwset:
+    return NamespaceRwset("cc", range_queries=(RangeQuery(start, end, exhausted=exhausted, reads=seen),))
 
 
 @pytest.mark.parametrize(
@@ -113,6 +113,10 @@ def ranged(start: str, end: str, *seen: Read) -> NamespaceRwset:
         (ranged("a", "d", Read("a", Version(4, 2))), transaction_pb2.PHANTOM_READ_CONFLICT),
         (ranged("d", "", Read("e", Version(4, 2))), transaction_pb2.PHANTOM_READ_CONFLICT),
         (ranged("a", "c", Read("a", Version(4, 1))), transaction_pb2.PHANTOM_READ_CONFLICT),
+        # A reader that stopped early saw the key at which it stopped, too.
+        (ranged("a", "a", Read("a", Version(4, 2)), exhausted=False), transaction_pb2.VALID),
+        (ranged("a", "c", Read("a", Version(4, 2)), Read("c", Version(1, 0)), exhausted=False), transaction_pb2.VALID),
+        (ranged("a", "c", Read("a", Version(4, 2)), exhausted=False), transaction_pb2.PHANTOM_READ_CONFLICT),
     ],
 )
 def test_reads_against_the_committed_state(rwset: NamespaceRwset, code: int) -> None:

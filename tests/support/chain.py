@@ -17,7 +17,7 @@ from fabric.blocks import build_block, header_hash
 from fabric.channel import genesis_envelope
 from fabric.crypto import SigningIdentity
 from fabric.msp import Msp
-from fabric.rwset import NamespaceRwset, RangeQuery, Read, Version, Write
+from fabric.rwset import VALIDATION_PARAMETER, MetadataWrite, NamespaceRwset, RangeQuery, Read, Version, Write
 from fabric.transactions import Endorsement, Event, Response, build_payload, build_response_payload, parse_proposal, transaction_id
 
 NOW = datetime.datetime(2026, 3, 1, 12, 0, tzinfo=datetime.UTC)
@@ -153,6 +153,7 @@ class Consortium:
         reads: Sequence[tuple[str, tuple[int, int] | None]] = (),
         writes: Sequence[tuple[str, bytes | None]] = (),
         queries: Sequence[RangeQuery] = (),
+        policies: Sequence[tuple[str, bytes]] = (),
         event: tuple[str, bytes] | None = None,
         namespace: str = CHAINCODE,
     ) -> bytes:
@@ -164,6 +165,7 @@ class Consortium:
             tuple(Read(key, Version(*version) if version else None) for key, version in reads),
             tuple(Write(key, value) for key, value in writes),
             tuple(queries),
+            tuple(MetadataWrite(key, ((VALIDATION_PARAMETER, policy),)) for key, policy in policies),
         )
         raised = Event(CHAINCODE, proposal.headers.tx_id, *event) if event else None
         response_payload = build_response_payload(

@@ -92,7 +92,7 @@ class Consortium:
         return self.view("task", task_id=TASK)
 
     def round(self, number: int | None = None) -> Any:
-        return self.view("round", task_id=TASK, round=number or self.task()["round"])
+        return self.view("round", task_id=TASK, round=self.task()["round"] if number is None else number)
 
     def settlement(self, number: int) -> Any:
         return self.view("settlement", task_id=TASK, round=number)
@@ -195,7 +195,7 @@ class Consortium:
                 self.debit_and_commit(mspid, record["round"])
 
     def debit_and_commit(self, mspid: str, number: int) -> None:
-        self.by(mspid, "debit", task_id=TASK, round=number, spends=[TRAIN, VALIDATION])
+        self.by(mspid, "debit", task_id=TASK, round=number, spends=[TRAIN] if number == 0 else [TRAIN, VALIDATION])
         self.by(mspid, "commit", task_id=TASK, round=number, digest=self.commitment(mspid, number))
 
     @staticmethod
@@ -231,7 +231,7 @@ class Consortium:
                 task_id=TASK,
                 round=record["round"],
                 digest=digest("model", record["round"]),
-                rejected_groups=list(behaviour.rejected_groups),
+                rejected_groups=[entry["group"] for entry in record["sums"] if entry["group"] in behaviour.rejected_groups],
             )
 
     def _score_commit(self, record: Any, behaviour: Behaviour) -> None:
@@ -254,6 +254,8 @@ class Consortium:
             if mspid not in record["groups"][entry["group"]]
         ]
         model = digest("other" if mspid in behaviour.other_candidate else "model", record["round"])
+        if record["round"] == 0:
+            return {"candidate_digest": model, "candidate_micro": 0, "groups": []}
         return {"candidate_digest": model, "candidate_micro": behaviour.candidate_micro, "groups": groups}
 
     # What must always hold

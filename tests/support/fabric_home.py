@@ -5,9 +5,10 @@ from pathlib import Path
 
 from gateway.network.home import BUILDER, CONFIGS, PROGRAMS
 
-# Every call is noted in calls.log beside the programs; one whose words contain a line of `fails` fails, and says so.
+# Every call is noted in calls.log beside the programs; one whose words contain a line of `fails` fails, and says so. The contract that
+# answers is that of the definition committed last.
 _SCRIPT = """#!{python}
-import os, signal, socket, sys
+import json, os, signal, socket, sys
 from pathlib import Path
 here, words = Path(__file__).parent, " ".join(sys.argv)
 name, arguments = Path(__file__).name, sys.argv[1:]
@@ -18,6 +19,14 @@ with (here / "calls.log").open("a") as log:
 fails = here / "fails"
 if fails.exists() and any(line in words for line in fails.read_text().splitlines()):
     sys.exit("told to fail")
+definition = here / "definition.json"
+if arguments[:3] == ["lifecycle", "chaincode", "commit"]:
+    told = dict(zip(arguments, arguments[1:]))
+    definition.write_text(json.dumps({{"version": told["--version"], "sequence": int(told["--sequence"])}}))
+elif arguments[:3] == ["lifecycle", "chaincode", "querycommitted"]:
+    print(definition.read_text())
+elif arguments[:2] == ["chaincode", "query"]:
+    print(json.dumps({{"version": json.loads(definition.read_text())["version"] + ".0"}}))
 if name == "orderer":
     address = "127.0.0.1:" + os.environ["ORDERER_GENERAL_LISTENPORT"]
 elif name == "peer" and arguments == ["node", "start"]:

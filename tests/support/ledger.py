@@ -18,6 +18,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from fabric.contract.entry import invoke
+from fabric.contract.release import RELEASE
 from fabric.crypto import SigningIdentity
 from fabric.devledger.config import LedgerConfig, LedgerSection, OrdererSection, OrganisationSection, load, write
 from fabric.devledger.server import Contract, DevLedger, serve, start
@@ -96,9 +97,9 @@ def prepare(folder: Path, *, mspids: Sequence[str] = MSPIDS, clients: Sequence[s
 
 
 @asynccontextmanager
-async def running(network: Network, *, contract: Contract = invoke) -> AsyncIterator[RunningNetwork]:
+async def running(network: Network, *, contract: Contract = invoke, rules: str = RELEASE.rules) -> AsyncIterator[RunningNetwork]:
     """Run the network's ledger in this process."""
-    server = await start(network.config, contract=contract)
+    server = await start(network.config, contract=contract, rules=rules)
     try:
         yield RunningNetwork(network.config_file, network.config, network.organisations, server)
     finally:

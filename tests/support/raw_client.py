@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 import grpc.aio
@@ -17,14 +17,29 @@ from fabric_protos.peer import events_pb2_grpc
 from fabric import rpc_status
 from fabric.client.proposal import Proposal, build
 from fabric.crypto import SigningIdentity
-from tests.support.ledger import Network
+
+
+class Place(Protocol):
+    """Where a ledger listens, whom it trusts, and what is called on it."""
+
+    @property
+    def endpoint(self) -> str: ...
+
+    @property
+    def tls_ca(self) -> bytes: ...
+
+    @property
+    def channel(self) -> str: ...
+
+    @property
+    def chaincode(self) -> str: ...
 
 
 @dataclass(frozen=True)
 class RawClient:
     """One identity's stubs; `gateway` and `deliver` are the generated ones."""
 
-    network: Network
+    network: Place
     identity: SigningIdentity
     gateway: Any
     deliver: Any
@@ -102,7 +117,7 @@ class RawClient:
 
 
 @asynccontextmanager
-async def raw_client(network: Network, identity: SigningIdentity) -> AsyncIterator[RawClient]:
+async def raw_client(network: Place, identity: SigningIdentity) -> AsyncIterator[RawClient]:
     async with grpc.aio.secure_channel(network.endpoint, grpc.ssl_channel_credentials(network.tls_ca)) as channel:
         yield RawClient(network, identity, gateway_pb2_grpc.GatewayStub(channel), events_pb2_grpc.DeliverStub(channel))
 

@@ -88,10 +88,10 @@ def _recorded(recording: Recording, hospitals: int) -> Consortium:
     return _RecordedConsortium(hospitals, recording)
 
 
-def played(hospitals: int = 6, rounds: int = 2, behaviour: Behaviour | None = None) -> Recording:
+def played(hospitals: int = 6, rounds: int = 2, behaviour: Behaviour | None = None, **terms: Any) -> Recording:
     """A task played to its end."""
     recording = Recording(hospitals)
-    recording.consortium.start(rounds=rounds)
+    recording.consortium.start(rounds=rounds, **terms)
     while recording.consortium.task()["phase"] == "rounds":
         recording.consortium.play_round(behaviour)
     return recording

@@ -19,14 +19,20 @@ class Table:
     def version(self, key: str) -> Version | None:
         return entry.version if (entry := self.entries.get(key)) else None
 
+    def policy(self, key: str) -> bytes:
+        return entry.policy if (entry := self.entries.get(key)) else b""
+
     def range(self, start: str, end: str) -> Iterator[tuple[str, Entry]]:
         return iter([(key, self.entries[key]) for key in sorted(self.entries) if start <= key and (not end or key < end)])
 
-    def apply(self, writes: tuple[Write, ...], version: Version) -> None:
+    def apply(self, writes: tuple[Write, ...], version: Version, policies: tuple[tuple[str, bytes], ...] = ()) -> None:
         for write in writes:
-            self.entries.pop(write.key, None)
+            before = self.entries.pop(write.key, None)
             if write.value is not None:
-                self.entries[write.key] = Entry(write.value, version)
+                self.entries[write.key] = Entry(write.value, version, before.policy if before else b"")
+        for key, policy in policies:
+            if key in self.entries:
+                self.entries[key] = Entry(self.entries[key].value, version, policy)
 
 
 STATE = Table({"a": Entry(b"1", Version(4, 2)), "c": Entry(b"1", Version(1, 0))})

@@ -71,6 +71,7 @@ class Simulation:
     reads: dict[str, int] = field(default_factory=dict)
     ranges: list[tuple[str, str, tuple[tuple[str, int], ...]]] = field(default_factory=list)
     writes: dict[str, bytes | None] = field(default_factory=dict)
+    policies: dict[str, bytes] = field(default_factory=dict)
     event: tuple[str, bytes] | None = None
 
     @property
@@ -97,6 +98,17 @@ class Simulation:
 
     def delete_state(self, key: str) -> None:
         self.writes[key] = None
+
+    def get_state_validation_parameter(self, key: str) -> bytes:
+        self.get_state(key)
+        return self.ledger.policies.get(key, b"")
+
+    def set_state_validation_parameter(self, key: str, policy: bytes) -> None:
+        if key not in self.writes:
+            raise MisuseError(f"{key!r} gets a policy that a peer drops if the key does not exist")
+        if policy == self.ledger.policies.get(key):
+            raise MisuseError(f"{key!r} has this policy; to set it again only makes other writers of the block invalid")
+        self.policies[key] = policy
 
     def get_state_by_range(self, start: str, end: str) -> Iterator[tuple[str, bytes]]:
         if self.writes:
@@ -137,6 +149,7 @@ class MemoryLedger:
         self.contract = contract
         self.state: dict[str, tuple[bytes, int]] = {}
         self.keys: list[str] = []
+        self.policies: dict[str, bytes] = {}
         self.events: list[tuple[str, dict[str, Any]]] = []
         self._version = 0
         self._transactions = 0
@@ -157,10 +170,14 @@ class MemoryLedger:
         return endorsed.json
 
     def block(self, transactions: Sequence[Endorsed]) -> list[bool]:
-        """Commit in order; False where a read was overtaken (MVCC or phantom conflict), as a peer decides it."""
-        return [self._commit(transaction.simulation) for transaction in transactions]
+        """Commit in order, as a peer decides it; False where a read was overtaken (MVCC or phantom conflict) or a policy changes."""
+        changed: set[str] = set()
+        return [self._commit(transaction.simulation, changed) for transaction in transactions]
 
-    def _commit(self, simulation: Simulation) -> bool:
+    def _commit(self, simulation: Simulation, changed: set[str]) -> bool:
+        if changed & simulation.writes.keys():
+            return False
+        changed |= simulation.policies.keys()
         if any(self.state.get(key, (None, 0))[1] != version for key, version in simulation.reads.items()):
             return False
         if any(self._range(start, end) != seen for start, end, seen in simulation.ranges):
@@ -168,6 +185,7 @@ class MemoryLedger:
         self._version += 1
         for key, value in simulation.writes.items():
             self._write(key, value)
+        self.policies.update(simulation.policies)
         if simulation.event is not None:
             self.events.append((simulation.event[0], canonical.loads(simulation.event[1])))
         return True
