@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROTOS := $(wildcard protos/consortium/v1/*.proto)
 
-.PHONY: setup demo test test-fabric lint format protos lock clean
+.PHONY: setup demo test test-fabric lint format protos samples lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what can be made
@@ -46,6 +46,11 @@ format: setup  ## Put the code into its one form
 
 protos: setup  ## Generate the Python of protos/ anew
 	$(BIN)/python -m grpc_tools.protoc -I protos --python_out=protos --pyi_out=protos --grpc_python_out=protos $(PROTOS)
+
+samples: setup  ## Render the manifests of deploy/fabric/sample anew
+	rm -rf deploy/fabric/sample
+	$(BIN)/consortium network render --description deploy/fabric/network.json --target compose --out deploy/fabric/sample
+	$(BIN)/consortium network render --description deploy/fabric/network.json --target kubernetes --out deploy/fabric/sample
 
 lock: setup  ## Resolve requirements/*.in to *.txt anew
 	$(BIN)/python -m uv pip compile --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet requirements/runtime.in -o requirements/runtime.txt

@@ -84,6 +84,24 @@ class ChannelConfig:
         return MspRegistry({msp.mspid: msp for msp in (*self.orderer, *self.application)})
 
 
+@dataclass(frozen=True)
+class OrdererAddress:
+    """Where an ordering node listens ("host:port"), and whose TLS roots vouch for it."""
+
+    endpoint: str
+    mspid: str
+
+
+def orderer_addresses(envelope_bytes: bytes) -> tuple[OrdererAddress, ...]:
+    """The ordering service's addresses as the configuration names them for each of its organisations; raise ChannelConfigError."""
+    orderers = config_of(envelope_bytes).config.channel_group.groups["Orderer"].groups
+    return tuple(
+        OrdererAddress(endpoint, Msp.from_config(organisation.values["MSP"].value).mspid)
+        for _, organisation in sorted(orderers.items())
+        for endpoint in _value(organisation, "Endpoints", configuration_pb2.OrdererAddresses()).addresses
+    )
+
+
 def config_of(envelope_bytes: bytes) -> configtx_pb2.ConfigEnvelope:
     """The configuration message inside an envelope; raise ChannelConfigError if it cannot be read."""
     try:
@@ -156,9 +174,17 @@ def _application_group(msps: Sequence[Msp]) -> configtx_pb2.ConfigGroup:
     for name in ("Endorsement", "LifecycleEndorsement"):
         _set_policy(group, name, _meta(policies_pb2.ImplicitMetaPolicy.MAJORITY, "Endorsement"))
     for msp in msps:
-        organisation = _organisation_group(msp)
-        _set_policy(organisation, "Endorsement", _signed_by(msp.mspid, msp_principal_pb2.MSPRole.PEER))
-        group.groups[msp.mspid].CopyFrom(organisation)
+        group.groups[msp.mspid].CopyFrom(application_organisation(msp))
+    return group
+
+
+def application_organisation(msp: Msp, anchor_peers: Sequence[tuple[str, int]] = ()) -> configtx_pb2.ConfigGroup:
+    """The group of an organisation under /Channel/Application; anchor peers are (host, port), at which other organisations find it."""
+    group = _organisation_group(msp)
+    _set_policy(group, "Endorsement", _signed_by(msp.mspid, msp_principal_pb2.MSPRole.PEER))
+    if anchor_peers:
+        peers = [peer_configuration_pb2.AnchorPeer(host=host, port=port) for host, port in anchor_peers]
+        _set(group, "AnchorPeers", peer_configuration_pb2.AnchorPeers(anchor_peers=peers))
     return group
 
 

@@ -21,6 +21,18 @@ _Path: TypeAlias = tuple[_Kind, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
+class Change:
+    """One element that an update adds or changes, such as "group /Channel/Application".
+
+    `policy` is the path of the policy that its signers must satisfy, "" for a new element: its group's change is judged instead.
+    """
+
+    element: str
+    policy: str
+    satisfied: bool
+
+
+@dataclass(frozen=True)
 class _Element:
     version: int
     mod_policy: str
@@ -36,16 +48,49 @@ def check_config_update(before: ChannelConfig, before_envelope: bytes, after_env
     try:
         payload = common_pb2.Payload.FromString(envelope.last_update.payload)
         signed = configtx_pb2.ConfigUpdateEnvelope.FromString(payload.data)
+    except DecodeError as error:
+        raise ChannelConfigError("the configuration update cannot be read") from error
+    old, new = _old_and_new(before, before_envelope, signed)
+    for change in _judged(before, old, new, signers_of(before, signed)):
+        if not change.satisfied:
+            raise ChannelConfigError(f"the update of {change.element} is not signed as its policy {change.policy} demands")
+    if _rebuild({**old, **new}, ()) != after.channel_group:
+        raise ChannelConfigError("the update does not give the new configuration")
+
+
+def proposed_changes(
+    before: ChannelConfig, before_envelope: bytes, signed: configtx_pb2.ConfigUpdateEnvelope, signers: list[Member]
+) -> tuple[Change, ...]:
+    """What an update would change, and whether `signers` suffice for it; raise ChannelConfigError if it does not fit the configuration."""
+    return tuple(_judged(before, *_old_and_new(before, before_envelope, signed), signers))
+
+
+def signers_of(before: ChannelConfig, signed: configtx_pb2.ConfigUpdateEnvelope) -> list[Member]:
+    """The members whose signatures under the update are good; one that does not verify counts for nothing."""
+    signers = []
+    for signature in signed.signatures:
+        try:
+            creator = common_pb2.SignatureHeader.FromString(signature.signature_header).creator
+            member = before.members.authenticate(creator, None)
+            verify_signature(member.certificate, signature.signature_header + signed.config_update, signature.signature)
+        except (DecodeError, IdentityError):
+            continue  # the policies decide whether the rest is enough
+        signers.append(member)
+    return signers
+
+
+def _old_and_new(
+    before: ChannelConfig, before_envelope: bytes, signed: configtx_pb2.ConfigUpdateEnvelope
+) -> tuple[dict[_Path, _Element], dict[_Path, _Element]]:
+    """The configuration's elements, and those that the update adds or changes."""
+    try:
         update = configtx_pb2.ConfigUpdate.FromString(signed.config_update)
     except DecodeError as error:
         raise ChannelConfigError("the configuration update cannot be read") from error
     if update.channel_id != before.channel:
         raise ChannelConfigError(f"the update is for channel {update.channel_id!r}, not {before.channel!r}")
     old = dict(_elements(config_of(before_envelope).config.channel_group))
-    changes = _changes(old, update)
-    _check_changes(before, old, changes, _signers(before, signed))
-    if _rebuild({**old, **changes}, ()) != after.channel_group:
-        raise ChannelConfigError("the update does not give the new configuration")
+    return old, _changes(old, update)
 
 
 def _elements(group: configtx_pb2.ConfigGroup, path: tuple[str, ...] = ()) -> Iterator[tuple[_Path, _Element]]:
@@ -66,15 +111,15 @@ def _changes(old: dict[_Path, _Element], update: configtx_pb2.ConfigUpdate) -> d
     return {path: element for path, element in _elements(update.write_set) if path not in read or read[path].version != element.version}
 
 
-def _check_changes(before: ChannelConfig, old: dict[_Path, _Element], changes: dict[_Path, _Element], signers: list[Member]) -> None:
-    if not changes:
+def _judged(before: ChannelConfig, old: dict[_Path, _Element], new: dict[_Path, _Element], signers: list[Member]) -> Iterator[Change]:
+    if not new:
         raise ChannelConfigError("the update changes nothing")
-    for path, element in changes.items():
+    for path, element in new.items():
         existing = old.get(path)
         if element.version != (existing.version + 1 if existing else 0):
             raise ChannelConfigError(f"the update sets {_name(path)} to version {element.version}, which does not follow")
-        if existing and not before.policies.satisfied(_policy_path(path, existing.mod_policy), signers):
-            raise ChannelConfigError(f"the update of {_name(path)} is not signed as its policy {existing.mod_policy} demands")
+        policy = _policy_path(path, existing.mod_policy) if existing else ""
+        yield Change(_name(path), policy, not policy or before.policies.satisfied(policy, signers))
 
 
 def _policy_path(path: _Path, mod_policy: str) -> str:
@@ -82,19 +127,6 @@ def _policy_path(path: _Path, mod_policy: str) -> str:
         return mod_policy
     kind, names = path
     return "/".join(("/Channel", *(names if kind == "group" else names[:-1]), mod_policy))
-
-
-def _signers(before: ChannelConfig, signed: configtx_pb2.ConfigUpdateEnvelope) -> list[Member]:
-    signers = []
-    for signature in signed.signatures:
-        try:
-            creator = common_pb2.SignatureHeader.FromString(signature.signature_header).creator
-            member = before.members.authenticate(creator, None)
-            verify_signature(member.certificate, signature.signature_header + signed.config_update, signature.signature)
-        except (DecodeError, IdentityError):
-            continue  # a signature that does not verify counts for nothing; the policies decide whether the rest is enough
-        signers.append(member)
-    return signers
 
 
 def _rebuild(elements: dict[_Path, _Element], path: tuple[str, ...]) -> configtx_pb2.ConfigGroup:

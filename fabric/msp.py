@@ -46,7 +46,8 @@ class Msp:
     """One organisation's membership rules, as a channel configuration holds them. Certificates and CRLs are PEM bytes.
 
     `node_ous` maps organisational units to roles; empty means that the organisation does not use NodeOUs, and then every
-    certificate is a plain member except those listed in `admins`.
+    certificate is a plain member except those listed in `admins`. `unit_issuers` names for some of the units the one authority whose
+    certificates may carry it.
     """
 
     mspid: str
@@ -56,6 +57,7 @@ class Msp:
     crls: tuple[bytes, ...] = field(default=(), repr=False)
     admins: tuple[bytes, ...] = field(default=(), repr=False)
     node_ous: tuple[tuple[str, Role], ...] = NODE_OUS
+    unit_issuers: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
     _checked: dict[bytes, Member] = field(default_factory=dict, init=False, repr=False, compare=False)
     _revoked: dict[bytes, frozenset[int]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -71,7 +73,8 @@ class Msp:
             crypto_config=msp_config_pb2.FabricCryptoConfig(signature_hash_family="SHA2", identity_identifier_hash_function="SHA256"),
         )
         if self.node_ous:
-            units = {f"{role}_ou_identifier": _unit(name) for name, role in self.node_ous}
+            issuers = dict(self.unit_issuers)
+            units = {f"{role}_ou_identifier": _unit(name, issuers.get(name, b"")) for name, role in self.node_ous}
             config.fabric_node_ous.CopyFrom(msp_config_pb2.FabricNodeOUs(enable=True, **units))
         data: bytes = msp_config_pb2.MSPConfig(type=_FABRIC_MSP, config=config.SerializeToString()).SerializeToString()
         return data
@@ -94,6 +97,7 @@ class Msp:
             tuple(config.revocation_list),
             tuple(config.admins),
             _node_ous(config.fabric_node_ous),
+            _unit_issuers(config.fabric_node_ous),
         )
 
     def member(self, certificate_pem: bytes, at: datetime.datetime | None) -> Member:
@@ -120,10 +124,10 @@ class Msp:
         authorities = [_authority(pem) for pem in (*self.intermediate_certs, *self.root_certs)]
         if _is_authority(certificate):
             raise IdentityError(f"{_name(certificate)} is a certificate authority, which cannot act as an identity")
-        issuer = self._issuer(certificate, authorities)
+        issuer = direct = self._issuer(certificate, authorities)
         for _ in range(_MAX_CHAIN):
             if self._is_root(issuer):
-                return Member(self.mspid, certificate, self._role(certificate, pem))
+                return Member(self.mspid, certificate, self._role(certificate, pem, direct))
             issuer = self._issuer(issuer, authorities)
         raise IdentityError(f"{_name(certificate)} has no chain to a root of {self.mspid} within {_MAX_CHAIN} certificates")
 
@@ -144,12 +148,17 @@ class Msp:
             if certificate.serial_number in self._revoked[pem] and _crl_of(pem, issuer):
                 raise IdentityError(f"{_name(certificate)} was revoked by {self.mspid}")
 
-    def _role(self, certificate: x509.Certificate, pem: bytes) -> Role:
+    def _role(self, certificate: x509.Certificate, pem: bytes, issuer: x509.Certificate) -> Role:
         if pem in self.admins:
             return "admin"
         if not self.node_ous:
             return "member"
         units = {unit.value for unit in certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)}
+        for name, authority in self.unit_issuers:
+            if name in units and _authority(authority) != issuer:
+                raise IdentityError(
+                    f"{_name(certificate)} carries the unit {name}, which {self.mspid} gives to another authority's certificates"
+                )
         roles = [role for name, role in self.node_ous if name in units]
         if len(roles) != 1:
             raise IdentityError(f"{_name(certificate)} must carry exactly one of the units {', '.join(name for name, _ in self.node_ous)}")
@@ -179,8 +188,8 @@ def common_name(certificate: x509.Certificate) -> str:
     return str(names[0].value) if names else "an unnamed identity"
 
 
-def _unit(name: str) -> msp_config_pb2.FabricOUIdentifier:
-    return msp_config_pb2.FabricOUIdentifier(organizational_unit_identifier=name)
+def _unit(name: str, issuer: bytes) -> msp_config_pb2.FabricOUIdentifier:
+    return msp_config_pb2.FabricOUIdentifier(organizational_unit_identifier=name, certificate=issuer)
 
 
 def _node_ous(config: msp_config_pb2.FabricNodeOUs) -> tuple[tuple[str, Role], ...]:
@@ -193,6 +202,13 @@ def _node_ous(config: msp_config_pb2.FabricNodeOUs) -> tuple[tuple[str, Role], .
         (config.orderer_ou_identifier.organizational_unit_identifier, "orderer"),
     ]
     return tuple((name, role) for name, role in units if name)
+
+
+def _unit_issuers(config: msp_config_pb2.FabricNodeOUs) -> tuple[tuple[str, bytes], ...]:
+    if not config.enable:
+        return ()
+    units = (config.client_ou_identifier, config.peer_ou_identifier, config.admin_ou_identifier, config.orderer_ou_identifier)
+    return tuple((unit.organizational_unit_identifier, unit.certificate) for unit in units if unit.certificate)
 
 
 def _authority(pem: bytes) -> x509.Certificate:

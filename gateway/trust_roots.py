@@ -7,11 +7,10 @@ from datetime import datetime
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.x509 import Certificate
-from fabric_protos.common import common_pb2
 
-from fabric.channel import ChannelConfig
 from fabric.client.gateway import Gateway
 from fabric.crypto import IdentityError, load_certificate
+from gateway.channel.current import read_channel
 
 
 @dataclass(frozen=True)
@@ -50,14 +49,6 @@ def _issued(certificate: Certificate, root: Certificate) -> bool:
 
 
 async def read_trust_roots(ledger: Gateway) -> TrustRoots:
-    """Read the channel's newest configuration block and take every application organisation's TLS roots from it."""
-    newest = await _block(ledger, await ledger.height() - 1)
-    signatures = common_pb2.Metadata.FromString(newest.metadata.metadata[common_pb2.SIGNATURES])
-    last_config = common_pb2.OrdererBlockMetadata.FromString(signatures.value).last_config.index
-    config = await _block(ledger, last_config)
-    channel = ChannelConfig.parse(config.data.data[0])
+    """Read every application organisation's TLS roots from the channel's configuration."""
+    channel = (await read_channel(ledger)).config
     return TrustRoots({msp.mspid: msp.tls_root_certs for msp in channel.application})
-
-
-async def _block(ledger: Gateway, number: int) -> common_pb2.Block:
-    return await anext(aiter(ledger.blocks(start=number, stop=number)))

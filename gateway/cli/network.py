@@ -1,4 +1,4 @@
-"""`consortium network`: a real Fabric network on this machine, for trials and tests."""
+"""`consortium network`: a real Fabric network on this machine, for trials and tests, and the manifests of one of real machines."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +11,12 @@ from gateway.cli.output import Result, table
 if TYPE_CHECKING:  # loaded by the verb that needs it
     from gateway.network.description import Network
     from gateway.network.home import FabricHome
+    from gateway.network.render import Target
 
 
 @click.group()
 def network() -> None:
-    """Run a real Fabric network on this machine, without containers."""
+    """Run a real Fabric network on this machine, or write the manifests of one of real machines."""
 
 
 _out = click.option("--out", type=PathType(), required=True, metavar="DIR", help="The network's folder.")
@@ -36,6 +37,19 @@ def up(fabric_home: Path, out: Path, orgs: int | None, orderers: str | None) -> 
     made = _made_or_new(out, home, orgs, orderers)
     bring_up(made, home, lambda line: click.echo(line, err=True))
     return _status(made)
+
+
+@network.command()
+@click.option("--fabric-home", type=PathType(), required=True, metavar="DIR", help="The unpacked Fabric release that the network runs on.")
+@_out
+@format_option
+def upgrade(fabric_home: Path, out: Path) -> Result:
+    """Put this program's version of the contract on a running network that is under an earlier one."""
+    from gateway.network.description import load
+    from gateway.network.home import open_home
+    from gateway.network.upgrade import upgrade as put
+
+    return _status(put(load(out), open_home(fabric_home), lambda line: click.echo(line, err=True)))
 
 
 @network.command()
@@ -60,6 +74,22 @@ def status(out: Path) -> Result:
     return _status(load(out))
 
 
+@network.command()
+@click.option("--description", type=PathType(), required=True, metavar="FILE", help="network.json with the hosts' names and ports.")
+@click.option("--target", type=click.Choice(["compose", "kubernetes"]), required=True, help="For what the manifests are.")
+@_out
+@click.option("--fabric-version", metavar="VERSION", help="Release of the official images, in full; default: the newest that was tried.")
+@format_option
+def render(description: Path, target: "Target", out: Path, fabric_version: str | None) -> Result:
+    """Write the manifests of a network of real machines: what each organisation runs, and the channel's first policies."""
+    from gateway.network.description import read_description
+    from gateway.network.render import FABRIC_VERSION
+    from gateway.network.render import render as write
+
+    written = write(read_description(description), target, out, fabric_version=fabric_version or FABRIC_VERSION)
+    return Result({"files": [str(path) for path in written]}, [f"wrote {path}" for path in written])
+
+
 def _made_or_new(out: Path, home: "FabricHome", orgs: int | None, orderers: str | None) -> "Network":
     from gateway.errors import InputError
     from gateway.network.create import create
@@ -82,7 +112,12 @@ def _status(found: "Network") -> Result:
     data = {
         "folder": str(found.folder),
         "up": all(each.state == "running" for each in programs),
+        "contract": found.description.contract,
+        "sequence": found.description.sequence,
+        "upgrade": found.description.upgrade.contract if found.description.upgrade else None,
         "programs": [{"name": each.name, "endpoint": each.endpoint, "state": each.state, "pid": each.pid} for each in programs],
     }
     rows = [(each.name, each.endpoint, each.state, each.pid or "") for each in programs]
-    return Result(data, table(("program", "listens on", "state", "process"), rows))
+    contract = f"contract {found.description.contract}, definition {found.description.sequence}"
+    upgrading = [f"an upgrade to contract {data['upgrade']} is under way: ask for it again to finish it"] if data["upgrade"] else []
+    return Result(data, [*table(("program", "listens on", "state", "process"), rows), contract, *upgrading])

@@ -31,11 +31,12 @@ class FabricLedger:
             await asyncio.sleep(_WATCH_SECONDS)
 
     def _majorities_run(self) -> bool:
-        found = running(self._network)
+        network = load(self._network.folder)  # again: an upgrade puts other services in the place of those there were
+        found = running(network)
         kinds = (
-            [orderer.name for orderer in self._network.orderers],
-            [member.peer for member in self._network.members],
-            [member.service for member in self._network.members],
+            [orderer.name for orderer in network.orderers],
+            [member.peer for member in network.members],
+            [member.service for member in network.members],
         )
         return all(2 * sum(name in found for name in names) > len(names) for names in kinds)
 
@@ -54,3 +55,5 @@ async def fabric_ledger(processes: Processes, folder: Path, home: Path) -> Async
         yield ledger
     finally:
         ledger.ended.cancel()
+        for group in running(load(folder)).values():
+            processes.adopt(group)

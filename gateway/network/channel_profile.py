@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.network.description import HOST, MemberPlace, Network, OrdererPlace
+from gateway.network.description import MemberPlace, Network, OrdererPlace
 from gateway.network.msp_folders import ORGANISATION
 
 PROFILE = "Channel"
@@ -62,7 +62,7 @@ def _ordering(network: Network, *, bft: bool) -> dict[str, Any]:
 
 def _consenter(orderer: OrdererPlace) -> dict[str, Any]:
     certificate = str(orderer.organisation.files(orderer.name).tls_certificate)
-    return {"Host": HOST, "Port": orderer.ports.listen, "ClientTLSCert": certificate, "ServerTLSCert": certificate}
+    return {"Host": orderer.ports.host, "Port": orderer.ports.listen, "ClientTLSCert": certificate, "ServerTLSCert": certificate}
 
 
 def _consenter_mapping(orderers: Sequence[OrdererPlace]) -> list[dict[str, Any]]:
@@ -94,7 +94,7 @@ def _member(member: MemberPlace) -> dict[str, Any]:
         "ID": member.mspid,
         "MSPDir": str(member.msp(ORGANISATION)),
         "Policies": {**_organisation_policies(member.mspid), "Endorsement": _signature(f"OR('{member.mspid}.peer')")},
-        "AnchorPeers": [{"Host": HOST, "Port": member.ports.peer}],
+        "AnchorPeers": [{"Host": member.ports.host, "Port": member.ports.peer}],
     }
 
 

@@ -4,6 +4,7 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
+from fabric.contract.release import RELEASE
 from gateway.errors import InputError
 from gateway.network.description import (
     CHAINCODE,
@@ -17,7 +18,7 @@ from gateway.network.description import (
     Orderers,
     save,
 )
-from gateway.network.msp_folders import ADMIN, SERVICE, create_certificates, write_msp_folders
+from gateway.network.msp_folders import ADMIN, create_certificates, write_msp_folders
 from gateway.toml_file import render
 
 ORDERER_MSPID = "OrdererMSP"
@@ -43,7 +44,7 @@ def create(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot make {folder}: {error.strerror}") from error
-    ports = iter(_free_ports(3 * len(mspids) + 2 * orderers.count))
+    ports = iter(free_ports(3 * len(mspids) + 2 * orderers.count))
     network = Network(
         folder.resolve(),
         Description(
@@ -52,6 +53,7 @@ def create(
             orderers=tuple(OrdererPorts(listen=next(ports), admin=next(ports)) for _ in range(orderers.count)),
             members=tuple(MemberPorts(mspid=mspid, peer=next(ports), peer_chaincode=next(ports), service=next(ports)) for mspid in mspids),
             pki=pki,
+            contract=RELEASE.rules,
         ),
     )
     create_certificates(network, client)
@@ -74,17 +76,6 @@ def _write_client_configs(network: Network, client: str) -> None:
             path.write_text(render(_client(member, name), folder=path.parent), encoding="utf-8")
 
 
-def write_service_config(member: MemberPlace, package_id: str) -> None:
-    """Write the configuration of an organisation's chaincode service."""
-    files = member.organisation.files(SERVICE)
-    sections: Sections = {
-        "chaincode": {"listen": member.service_endpoint, "package_id": package_id},
-        "tls": {"certificate": files.tls_certificate, "private_key": files.tls_private_key, "client_ca": member.organisation.tls_ca},
-    }
-    member.service_config.parent.mkdir(exist_ok=True)
-    member.service_config.write_text(render(sections, folder=member.service_config.parent), encoding="utf-8")
-
-
 def _client(member: MemberPlace, name: str) -> Sections:
     files = member.organisation.files(name)
     return {
@@ -94,7 +85,8 @@ def _client(member: MemberPlace, name: str) -> Sections:
     }
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that nothing listens on now, all different."""
     probes = [socket.socket() for _ in range(count)]
     try:
         for probe in probes:

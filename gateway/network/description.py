@@ -1,6 +1,7 @@
 """What a network consists of, and where its files lie: written once into `network.json`, read by every verb after that.
 
-The folder of a network:
+The same description serves a network of processes on this machine, where every host is 127.0.0.1, and one of real machines, for which
+`gateway.network.render` writes the manifests. The folder of a network on this machine:
 
     DIR/network.json                description: organisations, orderers, ports
     DIR/pki/<mspid>/                certificates and keys in the layout of fabric.devpki
@@ -13,6 +14,7 @@ The folder of a network:
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +35,7 @@ RAFT_SIZES = (1, 3, 5)
 BFT_SIZES = (4, 7)
 Consensus = Literal["raft", "bft"]
 Port = Annotated[int, Field(ge=1, le=65535)]
+Host = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,252}$")]
 
 
 class Orderers(Section):
@@ -43,17 +46,26 @@ class Orderers(Section):
 
 
 class OrdererPorts(Section):
+    host: Host = HOST
     listen: Port
     admin: Port
 
 
 class MemberPorts(Section):
-    """The ports of an organisation: its peer's for clients, its peer's for chaincode, its chaincode service's."""
+    """The ports of an organisation: its peer's for clients, its peer's for chaincode, its chaincode service's; `host` is the peer's."""
 
     mspid: MspId
+    host: Host = HOST
     peer: Port
     peer_chaincode: Port
     service: Port
+
+
+class Upgrade(Section):
+    """The next definition of the contract, and the ports of its services, one an organisation."""
+
+    contract: str
+    services: tuple[Port, ...]
 
 
 class Description(Section):
@@ -65,6 +77,12 @@ class Description(Section):
     members: Annotated[tuple[MemberPorts, ...], Field(min_length=1)]
     pki: str
     """The certificates' folder, relative to the network's."""
+    contract: str = "1.0"
+    """The version of the contract on the channel, as its definition names it; networks made before contract 1.1 do not say."""
+    sequence: Annotated[int, Field(ge=1)] = 1
+    """Which definition of the contract that is, counted from 1."""
+    upgrade: Upgrade | None = None
+    """The upgrade that is under way: both versions' services run."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +96,7 @@ class OrdererPlace:
 
     @property
     def endpoint(self) -> str:
-        return f"{HOST}:{self.ports.listen}"
+        return f"{self.ports.host}:{self.ports.listen}"
 
 
 @dataclass(frozen=True)
@@ -89,6 +107,8 @@ class MemberPlace:
     ports: MemberPorts
     organisation: Organisation
     folder: Path
+    sequence: int = 1
+    """Of the definition of the contract that its chaincode service serves."""
 
     @property
     def peer(self) -> str:
@@ -96,12 +116,12 @@ class MemberPlace:
 
     @property
     def service(self) -> str:
-        return f"chaincode-{self.mspid}"
+        return f"chaincode-{self.mspid}{self._numbered}"
 
     @property
     def endpoint(self) -> str:
         """Where clients reach the peer."""
-        return f"{HOST}:{self.ports.peer}"
+        return f"{self.ports.host}:{self.ports.peer}"
 
     @property
     def service_endpoint(self) -> str:
@@ -109,7 +129,11 @@ class MemberPlace:
 
     @property
     def service_config(self) -> Path:
-        return self.folder / "chaincode" / f"{self.mspid}.toml"
+        return self.folder / "chaincode" / f"{self.mspid}{self._numbered}.toml"
+
+    @property
+    def _numbered(self) -> str:
+        return "" if self.sequence == 1 else f"-{self.sequence}"
 
     def msp(self, name: str) -> Path:
         return self.folder / "msp" / self.mspid / name
@@ -124,7 +148,19 @@ class Network:
 
     @cached_property
     def members(self) -> tuple[MemberPlace, ...]:
-        return tuple(MemberPlace(ports.mspid, ports, self.organisation(ports.mspid), self.folder) for ports in self.description.members)
+        return self._members(self.description.members, self.description.sequence)
+
+    @cached_property
+    def upcoming(self) -> tuple[MemberPlace, ...]:
+        """The organisations with the chaincode services of the next definition, while an upgrade is under way; else nobody."""
+        upgrade = self.description.upgrade
+        if upgrade is None:
+            return ()
+        pairs = zip(self.description.members, upgrade.services, strict=True)
+        return self._members([ports.model_copy(update={"service": port}) for ports, port in pairs], self.description.sequence + 1)
+
+    def _members(self, members: Sequence[MemberPorts], sequence: int) -> tuple[MemberPlace, ...]:
+        return tuple(MemberPlace(ports.mspid, ports, self.organisation(ports.mspid), self.folder, sequence) for ports in members)
 
     @cached_property
     def orderers(self) -> tuple[OrdererPlace, ...]:
@@ -147,6 +183,12 @@ class Network:
         """Exists once channel and chaincode are set up: the next start only starts processes."""
         return self.folder / "run" / "made"
 
+    @property
+    def elsewhere(self) -> list[str]:
+        """Hosts of the description that are not this machine's loopback."""
+        hosts = [*(orderer.host for orderer in self.description.orderers), *(member.host for member in self.description.members)]
+        return [host for host in hosts if host != HOST]
+
     def organisation(self, mspid: str) -> Organisation:
         return Organisation(mspid, Path(os.path.normpath(self.folder / self.description.pki / mspid)))
 
@@ -168,18 +210,24 @@ def parse_orderers(text: str) -> Orderers:
 
 
 def save(network: Network) -> None:
-    (network.folder / DESCRIPTION).write_text(network.description.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    path = network.folder / DESCRIPTION
+    partial = path.with_suffix(".new")
+    partial.write_text(network.description.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)  # as a whole: an upgrade changes it while others read it
 
 
 def load(folder: Path) -> Network:
     """Read the description of the network in `folder`; raise InputError if there is none."""
-    path = folder / DESCRIPTION
+    if not (folder / DESCRIPTION).exists():
+        raise InputError(f"{folder} holds no network; make one with `consortium network up`")
+    return Network(folder.resolve(), read_description(folder / DESCRIPTION))
+
+
+def read_description(path: Path) -> Description:
+    """Read a description; raise InputError naming the file and what is wrong with it."""
     try:
-        description = Description.model_validate_json(path.read_bytes())
-    except FileNotFoundError as error:
-        raise InputError(f"{folder} holds no network; make one with `consortium network up`") from error
+        return Description.model_validate_json(path.read_bytes())
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except ValidationError as error:
         raise InputError(f"{path}: {first_problem(error)}") from error
-    return Network(folder.resolve(), description)

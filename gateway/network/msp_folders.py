@@ -13,6 +13,7 @@ ORGANISATION = "organisation"
 ADMIN, PEER = "admin", "peer"
 SERVICE, SERVICE_CLIENT = "chaincode", "chaincode-client"
 """The chaincode service's TLS certificate, and the one with which the organisation's peer calls it."""
+NODE_OUS_FILE = "config.yaml"
 _MEMBER_IDENTITIES: dict[str, NodeOu] = {ADMIN: "admin", PEER: "peer", SERVICE: "client", SERVICE_CLIENT: "client"}
 
 
@@ -38,13 +39,27 @@ def write_msp_folders(network: Network) -> None:
 
 def write_msp(organisation: Organisation, name: str | None, folder: Path) -> None:
     """One MSP folder: an organisation's public one, or with `name` that of an identity which signs."""
-    _copy(organisation.ca, folder / "cacerts" / "ca.pem")
-    _copy(organisation.tls_ca, folder / "tlscacerts" / "tlsca.pem")
-    (folder / "config.yaml").write_text(_node_ous(), encoding="utf-8")
-    if name is not None:
-        files = organisation.files(name)
-        _copy(files.certificate, folder / "signcerts" / "cert.pem")
-        _copy(files.private_key, folder / "keystore" / "key.pem")
+    for target, source in msp_files(organisation, name).items():
+        _copy(source, folder / target)
+    (folder / NODE_OUS_FILE).write_text(node_ous_config(), encoding="utf-8")
+
+
+def msp_files(organisation: Organisation, name: str | None) -> dict[str, Path]:
+    """Which of the organisation's files stands where in an MSP folder, beside `NODE_OUS_FILE`."""
+    public = {"cacerts/ca.pem": organisation.ca, "tlscacerts/tlsca.pem": organisation.tls_ca}
+    if name is None:
+        return public
+    files = organisation.files(name)
+    return {**public, "signcerts/cert.pem": files.certificate, "keystore/key.pem": files.private_key}
+
+
+def node_ous_config() -> str:
+    """The file that turns units of certificates into roles: JSON, which is YAML.
+
+    Bound to no one authority's certificate: a certificate that the organisation's next authority issues has its role as well.
+    """
+    identifiers = {f"{role.capitalize()}OUIdentifier": {"OrganizationalUnitIdentifier": name} for name, role in NODE_OUS}
+    return json.dumps({"NodeOUs": {"Enable": True, **identifiers}}, indent=2) + "\n"
 
 
 def _complete(organisation: Organisation, identities: dict[str, NodeOu]) -> None:
@@ -60,11 +75,3 @@ def _copy(source: Path, target: Path) -> None:
     # Made with the mode of the source: a key must never be readable by others, not even for a moment.
     with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, source.stat().st_mode & 0o777), "wb") as file:
         file.write(source.read_bytes())
-
-
-def _node_ous() -> str:
-    identifiers = {
-        f"{role.capitalize()}OUIdentifier": {"Certificate": "cacerts/ca.pem", "OrganizationalUnitIdentifier": name}
-        for name, role in NODE_OUS
-    }
-    return json.dumps({"NodeOUs": {"Enable": True, **identifiers}}, indent=2) + "\n"

@@ -6,15 +6,37 @@ import json
 import tarfile
 from collections.abc import Mapping
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
-from gateway.network.description import MemberPlace
-from gateway.network.msp_folders import SERVICE_CLIENT
+from fabric.devpki import Organisation
+from gateway.network.msp_folders import SERVICE, SERVICE_CLIENT
+from gateway.toml_file import render
 
 
-def connection(member: MemberPlace, address: str) -> dict[str, Any]:
+def write_package(organisation: Organisation, label: str, address: str, path: Path) -> str:
+    """Write the package of an organisation whose service is at `address` ("host:port", as its peer reaches it); returns its id."""
+    data = package(label, connection(organisation, address))
+    path.parent.mkdir(exist_ok=True)
+    path.touch(mode=0o600)  # it holds the key with which the peer calls the service
+    path.write_bytes(data)
+    return package_id(label, data)
+
+
+def write_service_config(organisation: Organisation, listen: str, package_id: str, path: Path) -> None:
+    """Write the configuration of the organisation's chaincode service."""
+    files = organisation.files(SERVICE)
+    sections: dict[str, dict[str, object]] = {
+        "chaincode": {"listen": listen, "package_id": package_id},
+        "tls": {"certificate": files.tls_certificate, "private_key": files.tls_private_key, "client_ca": organisation.tls_ca},
+    }
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(render(sections, folder=path.parent), encoding="utf-8")
+
+
+def connection(organisation: Organisation, address: str) -> dict[str, Any]:
     """What an organisation's peer reads to reach the service at `address` over mutual TLS."""
-    files = member.organisation.files(SERVICE_CLIENT)
+    files = organisation.files(SERVICE_CLIENT)
     return {
         "address": address,
         "dial_timeout": "10s",
@@ -22,7 +44,7 @@ def connection(member: MemberPlace, address: str) -> dict[str, Any]:
         "client_auth_required": True,
         "client_cert": files.tls_certificate.read_text(encoding="ascii"),
         "client_key": files.tls_private_key.read_text(encoding="ascii"),
-        "root_cert": member.organisation.tls_ca.read_text(encoding="ascii"),
+        "root_cert": organisation.tls_ca.read_text(encoding="ascii"),
     }
 
 

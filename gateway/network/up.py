@@ -5,14 +5,16 @@ import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from fabric.contract.release import RELEASE, rules_number
 from fabric.devledger.port import is_busy
+from fabric.lifecycle import Definition
 from gateway.errors import InputError, PortInUse
 from gateway.network import launches
 from gateway.network.channel_profile import PROFILE, configtx
-from gateway.network.create import write_service_config
-from gateway.network.description import CHAINCODE, CHANNEL, HOST, MemberPlace, Network, OrdererPlace
+from gateway.network.description import CHAINCODE, CHANNEL, HOST, Network, OrdererPlace
 from gateway.network.home import FabricHome
-from gateway.network.lifecycle import deploy, write_packages
+from gateway.network.lifecycle import contract_version, deploy, write_packages
+from gateway.network.package import write_service_config
 from gateway.network.programs import Programs, until
 from gateway.network.status import running
 from gateway.network.tools import Tools
@@ -26,6 +28,9 @@ def up(network: Network, home: FabricHome, say: Say) -> None:
     Raises Unavailable, PortInUse or InputError with one sentence, and then, or when interrupted, nothing of the network runs.
     """
     home.require(network.description.consensus)
+    if network.elsewhere:
+        raise InputError(f"{network.folder} describes {network.elsewhere[0]}, which is not this machine; use `consortium network render`")
+    _require_contract(network)
     programs = Programs(network.folder)
     if found := running(network):
         raise InputError(f"{', '.join(found)} of {network.folder} run already; stop them first with `consortium network down`")
@@ -58,7 +63,7 @@ class _Rise:
             self._make_channel(ids)
             self._network.made.touch()
         for member in self._network.members:
-            until(partial(self._ask, member))
+            until(partial(contract_version, self._tools, member))
         self._say(f"the contract answers on the peers of {', '.join(member.mspid for member in self._network.members)}")
 
     def _write_config(self) -> None:
@@ -76,7 +81,7 @@ class _Rise:
         shutil.rmtree(self._network.folder / "data", ignore_errors=True)
         ids = write_packages(self._network, CHAINCODE, {member.mspid: member.service_endpoint for member in self._network.members})
         for member in self._network.members:
-            write_service_config(member, ids[member.mspid])
+            write_service_config(member.organisation, member.service_endpoint, ids[member.mspid], member.service_config)
         return ids
 
     def _make_channel(self, ids: Mapping[str, str]) -> None:
@@ -87,7 +92,7 @@ class _Rise:
         for member in self._network.members:
             until(partial(self._tools.peer, member, "channel", "join", "-b", genesis))
         self._say(f"channel {CHANNEL} is joined by {len(self._network.members)} organisations")
-        deploy(self._network, self._tools, CHAINCODE, ids)
+        deploy(self._network, self._tools, Definition(CHAINCODE, self._network.description.contract, 1), ids)
         self._say(f"chaincode {CHAINCODE} is installed, approved and committed")
 
     def _join_orderer(self, orderer: OrdererPlace) -> None:
@@ -98,9 +103,14 @@ class _Rise:
             *("--client-cert", files.tls_certificate, "--client-key", files.tls_private_key),
         )
 
-    def _ask(self, member: MemberPlace) -> None:
-        query = json.dumps({"Args": ["version"]})
-        self._tools.peer(member, "chaincode", "query", "-C", CHANNEL, "-n", CHAINCODE, "-c", query)
+
+def _require_contract(network: Network) -> None:
+    """A service of an earlier contract could not read what the channel holds."""
+    there = network.description.contract
+    if rules_number(there) > rules_number(RELEASE.rules):
+        raise InputError(
+            f"the channel of {network.folder} is under contract {there}, later than this program's {RELEASE.rules}; use its own"
+        )
 
 
 def _refuse_taken_ports(network: Network) -> None:

@@ -148,3 +148,18 @@ def test_no_certificate_bytes_do_more_than_raise(ca: Authority, client: SigningI
 
 def _pem(der: bytes) -> bytes:
     return b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(der) + b"-----END CERTIFICATE-----\n"
+
+
+def test_a_unit_that_is_bound_to_an_authority_counts_only_in_its_certificates(ca: Authority, client: SigningIdentity) -> None:
+    """As in an MSP folder whose config.yaml names a certificate for each unit."""
+    later = authority("ca.alpha.later")
+    renewed = identity("AlphaMSP", "client", ["client"], later)
+    admin = identity("AlphaMSP", "admin", ["admin"], later)
+    bound = Msp.from_config(Msp("AlphaMSP", (ca.pem, later.pem), unit_issuers=(("client", ca.pem),)).to_config())
+    assert bound.unit_issuers == (("client", ca.pem),)
+    assert bound.member(client.certificate_pem, NOW).role == "client"
+    assert bound.member(admin.certificate_pem, NOW).role == "admin"
+    with pytest.raises(IdentityError, match="carries the unit client, which AlphaMSP gives to another authority's certificates"):
+        bound.member(renewed.certificate_pem, NOW)
+    free = Msp("AlphaMSP", (ca.pem, later.pem))
+    assert {free.member(each.certificate_pem, NOW).role for each in (client, renewed)} == {"client"}

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from fabric.contract.release import RELEASE
 from gateway.cli.main import run
 from gateway.errors import ExitCode
 from gateway.network.description import load
@@ -57,7 +58,7 @@ def test_up_down_and_up_again(shell: Shell) -> None:
     assert shell.say("network", "status", "--out", shell.out) == made
     first = calls(shell.home)
     assert sum("channel join" in call for call in first) == 5
-    for step, count in (("install", 2), ("approveformyorg", 2), ("commit", 1), ("query", 2)):
+    for step, count in (("install", 2), ("approveformyorg", 2), ("commit", 1), ("query -C", 2)):
         assert sum(f"chaincode {step}" in call for call in first) == count
     commit = next(call for call in first if "chaincode commit" in call)
     assert commit.count("--peerAddresses") == 2
@@ -140,3 +141,72 @@ def test_bft_on_an_old_release_and_wrong_words_make_nothing(shell: Shell) -> Non
 @pytest.mark.parametrize("verb", ["down", "status"])
 def test_a_folder_without_network_is_refused(shell: Shell, verb: str) -> None:
     assert "holds no network" in shell.say("network", verb, "--out", shell.out, code=ExitCode.BAD_INPUT)["message"]
+
+
+def made_under(shell: Shell, contract: str) -> None:
+    """Have the network be one that an earlier (or a later) program made."""
+    description = json.loads((shell.out / "network.json").read_text())
+    (shell.out / "network.json").write_text(json.dumps({**description, "contract": contract}))
+
+
+def upgrade(shell: Shell, code: ExitCode = ExitCode.OK) -> Any:
+    return shell.say("network", "upgrade", "--fabric-home", shell.home, "--out", shell.out, code=code)
+
+
+def test_an_upgrade_puts_new_services_in_the_place_of_the_old(shell: Shell) -> None:
+    shell.up("--orgs", "2", "--orderers", "raft:1")
+    made_under(shell, "1.0")
+    before = shell.running()
+    after = upgrade(shell)
+    assert (after["up"], after["contract"], after["sequence"], after["upgrade"]) == (True, RELEASE.rules, 2, None)
+    assert shell.running() == [f"{name}-2" if name.startswith("chaincode") else name for name in before]
+    said = [call for call in calls(shell.home) if "lifecycle chaincode commit" in call]
+    assert [("--sequence 1 " in call, "--sequence 2 " in call) for call in said] == [(True, False), (False, True)]
+    assert "there is nothing to upgrade" in upgrade(shell, code=ExitCode.BAD_INPUT)["message"]
+    shell.say("network", "down", "--out", shell.out)
+    assert shell.up() == shell.say("network", "status", "--out", shell.out)
+    assert "chaincode-Org1MSP-2" in shell.running()
+
+
+@pytest.mark.parametrize("step", ["chaincode install", "approveformyorg", "chaincode commit"])
+def test_an_upgrade_that_failed_is_gone_on_with(shell: Shell, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network goes on with the old contract meanwhile, and a restart in between starts both versions' services."""
+    monkeypatch.setattr("gateway.network.lifecycle.until", lambda attempt: attempt())
+    shell.up("--orgs", "1", "--orderers", "raft:1")
+    made_under(shell, "1.0")
+    let_fail(shell.home, step)
+    upgrade(shell, code=ExitCode.UNAVAILABLE)
+    state = shell.say("network", "status", "--out", shell.out)
+    assert (state["contract"], state["sequence"], state["upgrade"]) == ("1.0", 1, RELEASE.rules)
+    assert [name for name in shell.running() if name.startswith("chaincode")] == ["chaincode-Org1MSP", "chaincode-Org1MSP-2"]
+    ports = [each["endpoint"] for each in state["programs"]]
+    let_fail(shell.home)
+    shell.say("network", "down", "--out", shell.out)
+    shell.up()
+    after = upgrade(shell)
+    assert (after["contract"], after["upgrade"]) == (RELEASE.rules, None)
+    assert {each["endpoint"] for each in after["programs"]} < set(ports)
+
+
+def test_what_cannot_be_upgraded_is_refused_with_a_sentence(shell: Shell) -> None:
+    shell.up("--orgs", "1", "--orderers", "raft:1")
+    made_under(shell, "99.0")
+    assert "which is earlier, so there is nothing to upgrade" in upgrade(shell, code=ExitCode.BAD_INPUT)["message"]
+    made_under(shell, "1.0")
+    description = json.loads((shell.out / "network.json").read_text())
+    (shell.out / "network.json").write_text(json.dumps({**description, "upgrade": {"contract": "1.7", "services": [4711]}}))
+    assert "to contract 1.7 is under way" in upgrade(shell, code=ExitCode.BAD_INPUT)["message"]
+    (shell.out / "network.json").write_text(json.dumps(description))
+    shell.say("network", "down", "--out", shell.out)
+    assert "orderer-1, peer-Org1MSP of" in upgrade(shell, code=ExitCode.BAD_INPUT)["message"]
+    made_under(shell, "99.0")
+    assert "is under contract 99.0, later than this program's" in shell.up(code=ExitCode.BAD_INPUT)["message"]
+
+
+def test_a_network_that_does_not_say_its_contract_is_of_the_first(shell: Shell) -> None:
+    shell.up("--orgs", "1", "--orderers", "raft:1")
+    description = json.loads((shell.out / "network.json").read_text())
+    for name in ("contract", "sequence", "upgrade"):
+        del description[name]
+    (shell.out / "network.json").write_text(json.dumps(description))
+    assert (load(shell.out).description.contract, load(shell.out).description.sequence) == ("1.0", 1)

@@ -1,49 +1,24 @@
 """`consortium network` with real programs: orderers that fail, a network that is stopped and started again, BFT ordering."""
 
-import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.auditor.verify import verify_ledger
-from gateway.cli.main import run
 from gateway.config import load_client_config
 from gateway.connect import ledger_access, open_ledger
-from gateway.errors import ExitCode
 from gateway.network.description import load
 from gateway.network.home import open_home
-from gateway.network.status import down, status
+from gateway.network.status import status
 
 pytestmark = pytest.mark.fabric
 
 Type = Callable[..., Any]
-
-
-@pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Type:
-    """Type a verb; gives what a program gets."""
-
-    def typed(*words: str | Path) -> Any:
-        ended = run([*map(str, words), "--format", "json"])
-        answer = json.loads(capsys.readouterr().out)
-        assert ended is ExitCode.OK, answer
-        return answer["data"]
-
-    return typed
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    """Where a network is made; whatever runs of it is ended."""
-    folder = tmp_path / "net"
-    yield folder
-    if folder.exists():
-        down(load(folder))
 
 
 def kill(folder: Path, name: str) -> None:
