@@ -5,6 +5,7 @@ by a hash or signature, or is recomputed and compared, so that no changed byte g
 is that the whole chain was exchanged or cut short: for that, give checkpoints kept elsewhere.
 """
 
+import base64
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -97,6 +98,24 @@ class VerifiedLedger:
         return self.transactions - self.valid
 
 
+@dataclass(frozen=True)
+class Position:
+    """How far a verifier has come: with the state and the known transaction ids, all that it takes to go on after block `height` - 1.
+
+    Integers and text, for files: hashes are hex, `configuration` is the base64 of the configuration transaction's envelope.
+    """
+
+    height: int
+    last_hash: str
+    genesis_hash: str
+    commit_hash: str
+    keeps_commit_hashes: bool
+    configuration: str
+    configuration_block: int
+    codes: dict[str, int]
+    creators: dict[str, int]
+
+
 class Verifier:
     """Verifies blocks one after the other. Memory grows with the state, and with what `known` keeps of each transaction's id."""
 
@@ -114,6 +133,48 @@ class Verifier:
         self._agreed: int | None = None
         self._config: ChannelConfig | None = None
         self._config_envelope = b""
+
+    @classmethod
+    def resumed(
+        cls, position: Position, state: WorldState, *, checkpoints: Sequence[Checkpoint] = (), known: KnownTransactions
+    ) -> "Verifier":
+        """A verifier that has come to `position`, whoever vouches for that and for what belongs to it.
+
+        Raises ValueError for what is no position, VerificationError for a checkpoint that lies before it.
+        """
+        verifier = cls(checkpoints=checkpoints, known=known)
+        verifier.state, verifier.height = state, position.height
+        verifier._last_hash, verifier._genesis_hash = bytes.fromhex(position.last_hash), bytes.fromhex(position.genesis_hash)
+        verifier._commit_hash, verifier._keeps_commit_hashes = bytes.fromhex(position.commit_hash), position.keeps_commit_hashes
+        verifier._codes, verifier._creators = Counter(position.codes), Counter(position.creators)
+        verifier._configure(position.configuration_block, base64.b64decode(position.configuration, validate=True))
+        verifier._compare(position.height - 1, verifier._last_hash)
+        if verifier._checkpoints and verifier._checkpoints[-1].number < position.height:
+            earlier = verifier._checkpoints[-1]
+            reason = f"{earlier.said_by} is of block {earlier.number}, which was verified before: begin with the first block to compare it"
+            raise VerificationError(earlier.number, Step.CHECKPOINT, reason)
+        return verifier
+
+    @property
+    def position(self) -> Position:
+        """Where this verifier stands; there must have been a block."""
+        return Position(
+            self.height,
+            self._last_hash.hex(),
+            self._genesis_hash.hex(),
+            self._commit_hash.hex(),
+            self._keeps_commit_hashes,
+            base64.b64encode(self._config_envelope).decode(),
+            self._last_config,
+            dict(self._codes),
+            dict(self._creators),
+        )
+
+    def recognise(self, block: common_pb2.Block) -> None:
+        """Raise VerificationError unless `block` is the last one that was verified: for a ledger that is read again from there."""
+        if (block.header.number, header_hash(block.header)) != (self.height - 1, self._last_hash):
+            reason = "it is not the block that was verified when the audit last ended: the ledger was forked, or is another one"
+            raise VerificationError(self.height - 1, Step.CHECKPOINT, reason)
 
     def accept(self, block: common_pb2.Block, examined: ExaminedBlock | None = None) -> VerifiedBlock:
         """Verify the next block; raise VerificationError. After an error the verifier must not be used again.

@@ -13,17 +13,21 @@ from fabric_protos.peer import transaction_pb2
 from fabric.channel import ChannelConfig
 from fabric.crypto import verify_signature
 from fabric.devledger.ledger import BATCH, Submission
-from fabric.devledger.validation import endorsement_code
+from fabric.devledger.own_endorsements import OwnEndorsements
+from fabric.devledger.validation import endorsers
 from fabric.msp import MspRegistry
-from fabric.rwset import NamespaceRwset
+from fabric.rwset import VALIDATION_PARAMETER, NamespaceRwset
 from fabric.transactions import EndorserTransaction, MalformedTransaction, check_tx_id, parse_envelope, proposal_hash
 
 
 class Admission:
-    """Checks envelopes for one channel and its one chaincode; `clock` tells when certificates must be valid."""
+    """Checks envelopes for one channel and its one chaincode; `clock` tells when certificates must be valid.
 
-    def __init__(self, channel: ChannelConfig, chaincode: str, clock: Callable[[], datetime]) -> None:
-        self._channel, self._chaincode, self._clock = channel, chaincode, clock
+    `own` are the endorsements made in this process, which need no second look.
+    """
+
+    def __init__(self, channel: ChannelConfig, chaincode: str, clock: Callable[[], datetime], own: OwnEndorsements) -> None:
+        self._channel, self._chaincode, self._clock, self._own = channel, chaincode, clock, own
         self._organisations = MspRegistry({msp.mspid: msp for msp in channel.application})
 
     def accept(self, payload: bytes, signature: bytes) -> Submission:
@@ -42,7 +46,7 @@ class Admission:
         self._check_effects(transaction)
         member = self._organisations.authenticate(transaction.creator, self._clock())
         verify_signature(member.certificate, transaction.payload, transaction.signature)
-        return Submission(transaction, endorsement_code(transaction, self._channel, self._organisations), envelope)
+        return Submission(transaction, endorsers(transaction, self._organisations, self._own), envelope)
 
     def _check_headers(self, transaction: EndorserTransaction) -> None:
         headers = transaction.headers
@@ -60,8 +64,10 @@ class Admission:
         if names != {self._chaincode} or not transaction.chaincode_version:
             raise MalformedTransaction(transaction_pb2.INVALID_CHAINCODE, f"the transaction is not one of chaincode {self._chaincode}")
         if len(transaction.rwsets) != 1 or not _is_public(transaction.rwsets[0], self._chaincode):
-            raise MalformedTransaction(transaction_pb2.ILLEGAL_WRITESET, "the transaction touches more than the chaincode's public keys")
+            reason = "the transaction touches more than the chaincode's public keys and their policies"
+            raise MalformedTransaction(transaction_pb2.ILLEGAL_WRITESET, reason)
 
 
 def _is_public(rwset: NamespaceRwset, chaincode: str) -> bool:
-    return rwset.namespace == chaincode and not rwset.metadata_writes and not rwset.collections
+    metadata = {name for write in rwset.metadata_writes for name, _ in write.entries}
+    return rwset.namespace == chaincode and metadata <= {VALIDATION_PARAMETER} and not rwset.collections

@@ -4,7 +4,7 @@ Every organisation's peer key is held here, so one simulation is signed by as ma
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,11 +12,15 @@ from fabric_protos.common import common_pb2
 from fabric_protos.msp import identities_pb2
 from fabric_protos.peer import proposal_pb2
 
+from fabric.channel import ChannelConfig
 from fabric.contract.errors import ContractError
 from fabric.crypto import IdentityError, SigningIdentity, verify_signature
 from fabric.devledger.ledger import Ledger
+from fabric.devledger.own_endorsements import OwnEndorsements
 from fabric.devledger.simulation import Contract, SimulatedStub
 from fabric.devledger.store import Store
+from fabric.devledger.validation import KeyPolicies
+from fabric.endorsement import EndorsementRules
 from fabric.msp import Member, MspRegistry
 from fabric.rwset import NamespaceRwset
 from fabric.transactions import (
@@ -31,7 +35,6 @@ from fabric.transactions import (
     parse_proposal,
 )
 
-CHAINCODE_VERSION = "1.0"
 SUCCESS = 200
 FAILURE = 500
 INTERNAL = "INTERNAL: the contract failed on this call; the ledger's log names the error"
@@ -53,28 +56,50 @@ class Simulation:
 
 
 class Endorser:
-    """All organisations' peers in one; `organisations` are the MSPs whose members may call."""
+    """All organisations' peers in one; `organisations` are the MSPs whose members may call, `version` is the contract's in force."""
 
     def __init__(
         self,
         *,
         ledger: Ledger,
         store: Store,
-        channel: str,
+        channel: ChannelConfig,
         chaincode: str,
         organisations: MspRegistry,
         peers: Sequence[SigningIdentity],
         contract: Contract,
+        version: str,
         clock: Callable[[], datetime],
+        own: OwnEndorsements,
     ) -> None:
-        self._ledger, self._store, self._channel, self._chaincode = ledger, store, channel, chaincode
-        self._organisations, self._contract, self._clock = organisations, contract, clock
+        self._ledger, self._store, self._config, self._channel, self._chaincode = ledger, store, channel, channel.channel, chaincode
+        self._organisations, self._contract, self._version, self._clock, self._own = organisations, contract, version, clock, own
         self._peers = {peer.mspid: (peer, peer.serialized) for peer in peers}
+        self._members = {peer.mspid: organisations.authenticate(peer.serialized, None) for peer in peers}
 
     @property
-    def majority(self) -> tuple[str, ...]:
-        """The organisations that endorse where the client leaves the choice: the first majority, in the configuration's order."""
-        return tuple(self._peers)[: len(self._peers) // 2 + 1]
+    def first(self) -> str:
+        """The organisation that answers for this ledger: the first of the configuration."""
+        return next(iter(self._peers))
+
+    def enough(self, simulation: Simulation, caller: str) -> list[str]:
+        """The organisations that endorse where the client leaves the choice: as few as satisfy the policies of what is written.
+
+        Taken in the configuration's order, the caller's own first if it takes more than the first majority. Raises ProposalRefused
+        where all together are not enough.
+        """
+        with self._store.snapshot() as state:
+            rules = EndorsementRules(self._config, KeyPolicies(state, self._chaincode))
+            for mspids in self._choices(caller):
+                if not rules.failures(self._chaincode, [simulation.rwset], [self._members[mspid] for mspid in mspids]):
+                    return mspids
+        raise ProposalRefused("no combination of peers can be derived which satisfy the endorsement policy")
+
+    def _choices(self, caller: str) -> Iterator[list[str]]:
+        majority = len(self._peers) // 2 + 1
+        yield list(self._peers)[:majority]
+        ordered = sorted(self._peers, key=lambda mspid: mspid != caller)
+        yield from (ordered[:size] for size in range(majority, len(ordered) + 1))
 
     def unknown(self, mspids: Sequence[str]) -> list[str]:
         """Those of `mspids` that have no peer here."""
@@ -114,7 +139,13 @@ class Endorser:
     def simulate(self, proposal: Proposal, member: Member) -> Simulation:
         """Run the contract on a snapshot of the committed state. Never raises: a refusal or a failure is the response."""
         with self._store.snapshot() as state:
-            stub = SimulatedStub(state, tx_id=proposal.headers.tx_id, mspid=member.mspid, certificate_pem=_certificate(proposal))
+            stub = SimulatedStub(
+                state,
+                tx_id=proposal.headers.tx_id,
+                mspid=member.mspid,
+                certificate_pem=_certificate(proposal),
+                transient=proposal.transient,
+            )
             response = self._call(stub, proposal)
         return Simulation(response, stub.rwset(self._chaincode), stub.event(self._chaincode))
 
@@ -130,10 +161,15 @@ class Endorser:
     def endorse(self, proposal: Proposal, simulation: Simulation, mspids: Sequence[str]) -> bytes:
         """`common.Payload` bytes of the transaction, endorsed by the peers of `mspids`, for the client to sign."""
         signed = build_response_payload(
-            proposal, chaincode_version=CHAINCODE_VERSION, rwsets=[simulation.rwset], response=simulation.response, event=simulation.event
+            proposal, chaincode_version=self._version, rwsets=[simulation.rwset], response=simulation.response, event=simulation.event
         )
-        endorsements = [Endorsement(name, peer.sign(signed + name)) for peer, name in (self._peers[mspid] for mspid in mspids)]
-        return build_payload(proposal, signed, endorsements)
+        return build_payload(proposal, signed, [self._signed(signed, *self._peers[mspid]) for mspid in mspids])
+
+    def _signed(self, response_payload: bytes, peer: SigningIdentity, name: bytes) -> Endorsement:
+        message = response_payload + name
+        signature = peer.sign(message)
+        self._own.remember(message, signature)
+        return Endorsement(name, signature)
 
 
 def _certificate(proposal: Proposal) -> bytes:

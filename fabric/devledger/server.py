@@ -14,18 +14,23 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from fabric.contract.entry import invoke
+from fabric.contract.release import RELEASE
 from fabric.crypto import IdentityError, SigningIdentity, load_signing_identity
 from fabric.devledger.admission import Admission
 from fabric.devledger.config import LedgerConfig
+from fabric.devledger.definition import put_in_force
 from fabric.devledger.deliver_service import DeliverService
 from fabric.devledger.endorser import Endorser
 from fabric.devledger.errors import DevLedgerError
 from fabric.devledger.gateway_service import GatewayService
 from fabric.devledger.ledger import BATCH, Ledger
 from fabric.devledger.opening import open_channel
+from fabric.devledger.own_endorsements import OwnEndorsements
 from fabric.devledger.port import is_busy
 from fabric.devledger.simulation import Contract
 from fabric.devledger.store import Store, open_store
+from fabric.devledger.validation import KeyPolicies
+from fabric.endorsement import EndorsementRules
 from fabric.msp import MspRegistry
 
 __all__ = ["Contract", "DevLedger", "serve", "start"]
@@ -64,34 +69,42 @@ class DevLedger:
         self._store.close()
 
 
-async def start(config: LedgerConfig, *, contract: Contract = invoke) -> DevLedger:
-    """Open the data and serve until `stop`; raise DevLedgerError if the data, the certificates or the port cannot be used."""
+async def start(config: LedgerConfig, *, contract: Contract = invoke, rules: str = RELEASE.rules) -> DevLedger:
+    """Open the data and serve until `stop`; raise DevLedgerError if the data, the certificates or the port cannot be used.
+
+    `rules` are the contract's; where the ledger was under earlier ones, this is its upgrade.
+    """
     store = open_store(config.ledger.data)
     try:
-        return await _start(config, contract, store)
+        return await _start(config, contract, rules, store)
     except BaseException:
         store.close()
         raise
 
 
-async def _start(config: LedgerConfig, contract: Contract, store: Store) -> DevLedger:
+async def _start(config: LedgerConfig, contract: Contract, rules: str, store: Store) -> DevLedger:
     orderer = _identity(config.orderer.mspid, config.orderer.certificate, config.orderer.private_key)
     peers = [_identity(o.mspid, o.peer_certificate, o.peer_private_key) for o in config.organisations]
     channel = open_channel(store, config, orderer, _now())
-    ledger = Ledger(store, orderer)
+    put_in_force(store, channel, config.ledger.chaincode, rules, peers=peers, orderer=orderer)
+    chaincode = config.ledger.chaincode
+    ledger = Ledger(store, orderer, EndorsementRules(channel, KeyPolicies(store.writer, chaincode)))
     organisations = MspRegistry({msp.mspid: msp for msp in channel.application})
+    own = OwnEndorsements()
     endorser = Endorser(
         ledger=ledger,
         store=store,
-        channel=channel.channel,
-        chaincode=config.ledger.chaincode,
+        channel=channel,
+        chaincode=chaincode,
         organisations=organisations,
         peers=peers,
         contract=contract,
+        version=rules,
         clock=_now,
+        own=own,
     )
     server, status = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=MAX_CALLS), health.aio.HealthServicer()
-    gateway = GatewayService(ledger, endorser, Admission(channel, config.ledger.chaincode, _now), channel, config.ledger.listen, _now)
+    gateway = GatewayService(ledger, endorser, Admission(channel, chaincode, _now, own), channel, config.ledger.listen, _now)
     gateway_pb2_grpc.add_GatewayServicer_to_server(gateway, server)
     events_pb2_grpc.add_DeliverServicer_to_server(DeliverService(ledger, channel, _now), server)
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
@@ -104,9 +117,10 @@ async def _start(config: LedgerConfig, contract: Contract, store: Store) -> DevL
         raise
     await status.set("", health_pb2.HealthCheckResponse.SERVING)
     _log.warning(
-        "embedded ledger, for development and trials only: channel %s, chaincode %s, %d organisations, height %d, listening on %s",
+        "embedded ledger, for development and trials only: channel %s, chaincode %s %s, %d organisations, height %d, listening on %s",
         channel.channel,
         config.ledger.chaincode,
+        rules,
         len(channel.application),
         ledger.height,
         config.ledger.listen,

@@ -1,13 +1,14 @@
 """Privacy budgets recomputed: every filter from its registration or approval and the debits since, by the contract's own pure rules."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from fabric.contract import budget
 from fabric.contract.keys import key
+from fabric.decoding import decode
 from fabric.worldstate import WorldState
-from gateway.auditor.calls import ContractCall
+from gateway.auditor.calls import FIRST_RULES, ContractCall
 from gateway.auditor.records import differences, readable, records
 
 _PARTITIONS = ("train", "validation")
@@ -18,6 +19,7 @@ class _Filter:
     epsilon_micro: int
     delta_inverse: int
     spent_micro: tuple[int, ...] = (0,) * len(budget.ORDERS)
+    debited: int | None = None  # of a task's filter: the first round not debited yet; the first rules kept no such note
 
     @property
     def record(self) -> dict[str, Any]:
@@ -27,6 +29,7 @@ class _Filter:
             "delta_inverse": self.delta_inverse,
             "caps_micro": list(caps),
             "spent_micro": list(self.spent_micro),
+            **({} if self.debited is None else {"debited": self.debited}),
         }
 
 
@@ -51,6 +54,23 @@ class BudgetBook:
         elif call.function == "debit":
             self._debit(call)
 
+    @property
+    def saved(self) -> dict[str, Any]:
+        """What the book remembers, as JSON values, for `restore`."""
+        return {
+            "problems": self.problems,
+            "filters": {name: asdict(entry) for name, entry in self._filters.items()},
+            "task_filters": {name: asdict(entry) for name, entry in self._task_filters.items()},
+            "datasets": [[*place, dataset] for place, dataset in self._datasets.items()],
+        }
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Remember again what was `saved`."""
+        self.problems = saved["problems"]
+        self._filters = {name: decode(_Filter, entry, strict=True) for name, entry in saved["filters"].items()}
+        self._task_filters = {name: decode(_Filter, entry, strict=True) for name, entry in saved["task_filters"].items()}
+        self._datasets = {(task_id, mspid): dataset for task_id, mspid, dataset in saved["datasets"]}
+
     def differences(self, state: WorldState, contract: str) -> list[str]:
         """What is wrong with the budgets in the state; empty if nothing is."""
         return [
@@ -64,14 +84,17 @@ class BudgetBook:
         self._datasets[argument["task_id"], call.mspid] = argument["dataset"]
         for partition, epsilon in zip(_PARTITIONS, (argument["epsilon_micro"], argument["score_epsilon_micro"]), strict=True):
             name = key("task_filter", argument["task_id"], call.mspid, partition)
-            self._task_filters[name] = _Filter(epsilon, argument["delta_inverse"])
+            self._task_filters[name] = _Filter(epsilon, argument["delta_inverse"], debited=None if call.rules == FIRST_RULES else 0)
 
     def _debit(self, call: ContractCall) -> None:
         task_id = call.argument["task_id"]
         dataset = self._datasets[task_id, call.mspid]
         for partition, cost in _costs(call.argument["spends"]).items():
             self._spend(self._filters, key("filter", call.mspid, dataset, partition), cost, call)
-            self._spend(self._task_filters, key("task_filter", task_id, call.mspid, partition), cost, call)
+            name = key("task_filter", task_id, call.mspid, partition)
+            self._spend(self._task_filters, name, cost, call)
+            if call.rules != FIRST_RULES:
+                self._task_filters[name].debited = call.argument["round"] + 1
 
     def _spend(self, filters: dict[str, _Filter], name: str, cost: tuple[int, ...], call: ContractCall) -> None:
         spent = filters[name]

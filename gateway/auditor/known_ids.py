@@ -26,5 +26,13 @@ class IdsOnDisk:
     def __contains__(self, tx_id: str) -> bool:
         return self._database.execute("SELECT 1 FROM known WHERE id = ?", (compact(tx_id),)).fetchone() is not None
 
+    def copy_to(self, other: sqlite3.Connection) -> None:
+        """Make another, empty database hold the same ids, in a table `known`."""
+        self._database.backup(other)
+
+    def copy_from(self, other: sqlite3.Connection) -> None:
+        """Know the ids of a database that `copy_to` filled, and no others."""
+        self._database.executemany("INSERT OR IGNORE INTO known VALUES (?)", other.execute("SELECT id FROM known"))
+
     def add(self, tx_ids: Iterable[str]) -> None:
         self._database.executemany("INSERT OR IGNORE INTO known VALUES (?)", [(compact(tx_id),) for tx_id in tx_ids if tx_id])

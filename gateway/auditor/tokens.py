@@ -1,12 +1,14 @@
 """Tokens recomputed: balances, bonds, escrow and treasury from registrations, tasks and settlements; nothing may appear or vanish."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from fabric.contract import incentives
+from fabric.contract import incentives, normalisation
 from fabric.contract.accounts import BOND, MINTED, ROUND_DEPOSIT
 from fabric.contract.keys import key
 from fabric.contract.trust import TrustState
+from fabric.decoding import decode
 from fabric.worldstate import WorldState
 from gateway.auditor.calls import ContractCall
 from gateway.auditor.records import differences, records
@@ -48,6 +50,23 @@ class TokenBook:
         elif call.event in ("task_aborted", "task_abandoned"):
             self._close(call.payload["task_id"], call.payload["refund_micro"], call)
 
+    @property
+    def saved(self) -> dict[str, Any]:
+        """What the book remembers, as JSON values, for `restore`."""
+        return {
+            "problems": self.problems,
+            "accounts": {mspid: asdict(account) for mspid, account in self._accounts.items()},
+            "escrows": {task_id: asdict(escrow) for task_id, escrow in self._escrows.items()},
+            "treasury": [[*place, amount] for place, amount in self._treasury.items()],
+        }
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Remember again what was `saved`."""
+        self.problems = saved["problems"]
+        self._accounts = {mspid: decode(_Account, account, strict=True) for mspid, account in saved["accounts"].items()}
+        self._escrows = {task_id: decode(_Escrow, escrow, strict=True) for task_id, escrow in saved["escrows"].items()}
+        self._treasury = {(task_id, number): amount for task_id, number, amount in saved["treasury"]}
+
     def differences(self, state: WorldState, contract: str) -> list[str]:
         """What is wrong with accounts and treasury in the state; empty if nothing is."""
         accounts = {
@@ -80,7 +99,7 @@ class TokenBook:
         settlement = call.payload
         task_id, number = settlement["task_id"], settlement["round"]
         escrow = self._escrows[task_id]
-        budget = escrow.per_round_micro if settlement["accepted"] else 0
+        budget = escrow.per_round_micro if settlement["accepted"] and number != normalisation.ROUND else 0
         weights = {
             entry["mspid"]: incentives.weight(self._trust.states.get(entry["mspid"], TrustState()))
             for entry in settlement["hospitals"]

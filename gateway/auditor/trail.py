@@ -1,12 +1,13 @@
 """A task's story: every transaction about it in ledger order, in one line for people, with who signed it and who endorsed it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 from fabric_protos.common import common_pb2
 
+from fabric.checkpoint import Checkpoint
 from fabric.verify import Verifier, verified
 from gateway.auditor.calls import CONTRACT, ContractCall, contract_calls
 
@@ -51,11 +52,15 @@ class TrailEntry:
         return {**asdict(self), "time": self.time.isoformat() if self.time else None, "took_effect": self.took_effect}
 
 
-def trail(blocks: Iterable[common_pb2.Block], task_id: str, *, contract: str = CONTRACT) -> list[TrailEntry]:
+def trail(
+    blocks: Iterable[common_pb2.Block], task_id: str, *, contract: str = CONTRACT, checkpoints: Sequence[Checkpoint] = ()
+) -> list[TrailEntry]:
     """The story of a task; empty if the ledger knows no such task. The blocks are verified on the way: VerificationError."""
+    verifier = Verifier(checkpoints=checkpoints)
     told = []
-    for block in verified(blocks, Verifier()):
+    for block in verified(blocks, verifier):
         told += [_entry(call) for call in contract_calls(block, contract) if _concerns(call, task_id)]
+    verifier.result()  # a story that ends before a checkpoint is not the whole one
     return told
 
 
@@ -101,8 +106,14 @@ def _approved(call: ContractCall) -> str:
     answer = call.argument
     return (
         f"{call.mspid} approved document {answer['digest'][:_SHORT]} with data set {answer['dataset']}, {answer['patients']} patients, "
-        f"at most ε {_micro(answer['epsilon_micro'])}, up to round {answer['last_round']}"
+        f"at most ε {_micro(answer['epsilon_micro'])}, up to round {answer['last_round']}{_digests(answer)}"
     )
+
+
+def _digests(answer: Mapping[str, Any]) -> str:
+    """What the hospital read and gives; gateways of contract 1.0 did not tell."""
+    digests = (("SQL", answer.get("views_digest")), ("cohort", answer.get("cohort_digest")))
+    return "".join(f", {name} {digest[:_SHORT]}" for name, digest in digests if digest)
 
 
 def _rejected(call: ContractCall) -> str:
@@ -190,7 +201,7 @@ def _aborted(call: ContractCall) -> str:
 def _advanced(call: ContractCall) -> str:
     phase = call.payload.get("phase")
     number = call.payload.get("round")
-    where = f"round {number}: " if number else ""
+    where = "" if number is None or str(phase).startswith("keys_") else f"round {number}: "
     return f"{where}{call.mspid} moved the task on to phase {phase}" if phase else f"{call.mspid} moved the task on"
 
 

@@ -1,13 +1,15 @@
 """Trust recomputed: what validators revealed gives verdicts and signals, and these give every hospital's trust, round by round."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
-from fabric.contract import judgement, trust
+from fabric.contract import judgement, normalisation, trust
 from fabric.contract.keys import key
 from fabric.contract.records import Scores
 from fabric.contract.standing import trust_record
 from fabric.contract.trust import S, Signals, TrustState
+from fabric.decoding import decode
 from fabric.worldstate import WorldState
 from gateway.auditor.calls import ContractCall
 from gateway.auditor.records import differences, records
@@ -34,6 +36,25 @@ class TrustBook:
             self._scores.setdefault((argument["task_id"], argument["round"]), {})[call.mspid] = argument["scores"]
         if call.event == "settled":
             self._settle(call)
+
+    @property
+    def saved(self) -> dict[str, Any]:
+        """What the book remembers, as JSON values, for `restore`."""
+        return {
+            "problems": self.problems,
+            "states": {mspid: asdict(state) for mspid, state in self.states.items()},
+            "qualities": [[*place, quality] for place, quality in self._qualities.items()],
+            "clips": self._clips,
+            "scores": [[*place, scores] for place, scores in self._scores.items()],
+        }
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Remember again what was `saved`."""
+        self.problems = saved["problems"]
+        self.states = {mspid: decode(TrustState, state, strict=True) for mspid, state in saved["states"].items()}
+        self._qualities = {(task_id, mspid): quality for task_id, mspid, quality in saved["qualities"]}
+        self._clips = saved["clips"]
+        self._scores = {(task_id, number): scores for task_id, number, scores in saved["scores"]}
 
     def differences(self, state: WorldState, contract: str) -> list[str]:
         """What is wrong with the trust records in the state; empty if nothing is."""
@@ -73,7 +94,7 @@ def _signals(
 ) -> Signals:
     """The signals as they follow from scores and approvals; attendance and integrity are taken as the contract recorded them."""
     mspid, candidate = entry["mspid"], settlement["candidate"]
-    judged = candidate and mspid in scores
+    judged = candidate and mspid in scores and settlement["round"] != normalisation.ROUND
     group = next((group for group in settlement["groups"] if mspid in group["members"]), None)
     attended = entry["attendance_ppm"] == S
     return Signals(
@@ -96,8 +117,7 @@ def _judgement_differences(settlement: dict[str, Any], scores: Mapping[str, Scor
     if (settlement["accepted"], settlement["candidate_micro"]) != (verdict.accepted, verdict.candidate_micro):
         wrong.append(f"accepted is {settlement['accepted']}, recomputed {verdict.accepted}")
     rejected = set(candidate["rejected_groups"]) if verdict.confirmed else set()
-    medians = {group: value for group, value in judgement.group_medians(scores).items() if group not in rejected}
-    utilities = {**judgement.ranks_ppm(medians), **dict.fromkeys(rejected, 0)}
+    utilities = {} if settlement["round"] == normalisation.ROUND else judgement.utilities_ppm(scores, rejected)
     wrong += [
         f"group {group['group']} is recorded with a utility of {group['utility_ppm']} ppm, recomputed {utilities.get(group['group'])}"
         for group in settlement["groups"]

@@ -18,6 +18,7 @@ VERBS = {
     "init": "gateway.cli.init:init",
     "ledger": "gateway.cli.ledger:ledger",
     "network": "gateway.cli.network:network",
+    "channel": "gateway.cli.channel:channel",
     "chaincode": "gateway.cli.chaincode:chaincode",
     "gateway": "gateway.cli.gateway:gateway",
     "register": "gateway.cli.register:register",
@@ -25,6 +26,7 @@ VERBS = {
     "budget": "gateway.cli.budget:budget",
     "audit": "gateway.cli.audit:audit",
     "data": "gateway.cli.data:data",
+    "bench": "gateway.cli.bench:bench",
 }
 
 

@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from fabric import canonical
+from fabric.blocks import header_hash
+from fabric.checkpoint import Checkpoint
 from fabric.contract.keys import key
+from fabric.verify import VerificationError
 from gateway.auditor.trail import trail
 from gateway.auditor.verify import AuditReport, verify_file, verify_ledger
 from tests.support.consortium import TASK, Behaviour
@@ -50,6 +53,31 @@ async def test_histories_that_go_wrong_compute_again(behaviour: Behaviour) -> No
     report = await audit(played(3, 1, behaviour))
     assert report.problems == ()
     assert report.verified
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        Behaviour(),
+        Behaviour(other_candidate={"H01MSP", "H02MSP", "H03MSP"}),
+        Behaviour(silent={"score_reveal": {"H01MSP"}}),
+        Behaviour(rejected_groups=(0,)),
+    ],
+    ids=["honest", "disputed", "silent", "rejected"],
+)
+async def test_histories_that_begin_with_round_0_compute_again(behaviour: Behaviour) -> None:
+    report = await audit(played(6, 1, behaviour, normalisation=True))
+    assert report.problems == ()
+    assert report.verified
+
+
+async def test_pay_for_round_0_is_found() -> None:
+    recording = played(3, 1, normalisation=True)
+    settlement = recording.consortium.settlement(0)
+    settlement["hospitals"][0]["pay_micro"] = 5
+    settlement.pop("schema")
+    recording.forge("H01MSP", "advance", {}, ("settled", canonical.dumps(settlement)))
+    assert not (await audit(recording)).recomputed.balances
 
 
 async def test_an_aborted_task_gives_its_escrow_back() -> None:
@@ -167,3 +195,10 @@ class TestTrail:
 
     def test_a_task_nobody_submitted_has_no_story(self, finished: Recording) -> None:
         assert trail(finished.blocks, "another-task") == []
+
+    def test_a_story_that_ends_before_a_checkpoint_is_not_told(self, finished: Recording) -> None:
+        last = finished.blocks[-1].header
+        kept = Checkpoint(last.number, header_hash(last))
+        assert trail(finished.blocks, TASK, checkpoints=[kept]) == trail(finished.blocks, TASK)
+        with pytest.raises(VerificationError, match="rolled back"):
+            trail(finished.blocks[:-1], TASK, checkpoints=[kept])
