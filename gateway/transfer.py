@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import io
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -16,12 +17,14 @@ from gateway.rpc import CHUNK_BYTES, unavailable
 Part = TypeVar("Part", exchange_pb2.UploadRequest, exchange_pb2.FetchResponse)
 
 
-async def send(message: type[Part], name: Name, data: bytes) -> AsyncIterator[Part]:
-    """The messages that carry a blob."""
-    digest = hashlib.sha256(data).digest()
-    yield message(header=exchange_pb2.BlobHeader(name=name.message(), size=len(data), sha256=digest))
-    for start in range(0, len(data), CHUNK_BYTES):
-        yield message(chunk=data[start : start + CHUNK_BYTES])
+async def send(message: type[Part], name: Name, blob: io.BufferedReader | io.BytesIO) -> AsyncIterator[Part]:
+    """The messages that carry a blob, read chunk by chunk from `blob`, an open file or a BytesIO at its beginning."""
+    digest = hashlib.file_digest(blob, "sha256").digest()
+    size = blob.seek(0, io.SEEK_END)
+    yield message(header=exchange_pb2.BlobHeader(name=name.message(), size=size, sha256=digest))
+    blob.seek(0)
+    while chunk := blob.read(CHUNK_BYTES):
+        yield message(chunk=chunk)
 
 
 async def receive_header(parts: AsyncIterator[Part]) -> exchange_pb2.BlobHeader:
@@ -32,29 +35,27 @@ async def receive_header(parts: AsyncIterator[Part]) -> exchange_pb2.BlobHeader:
     return first.header
 
 
-async def receive_body(parts: AsyncIterator[Part], header: exchange_pb2.BlobHeader, *, limit_bytes: int) -> bytes:
-    """The chunks, joined; raise InputError or VerificationFailed unless they have the header's size and digest."""
+async def receive_body(parts: AsyncIterator[Part], header: exchange_pb2.BlobHeader, *, limit_bytes: int) -> AsyncIterator[bytes]:
+    """The chunks as they come; raise InputError or VerificationFailed, at the latest at the end, unless they are what the header says."""
     if header.size > limit_bytes:
         raise InputError(f"a blob of {header.size} bytes is over the limit of {limit_bytes} bytes")
-    chunks: list[bytes] = []
-    received = 0
+    received, digest = 0, hashlib.sha256()
     async for part in parts:
         if part.WhichOneof("part") != "chunk":
             raise InputError("a blob has one header; chunks must follow it")
         received += len(part.chunk)
         if received > header.size:
             raise InputError(f"more than the {header.size} bytes that the header announced were sent")
-        chunks.append(part.chunk)
-    data = b"".join(chunks)
-    if len(data) != header.size or hashlib.sha256(data).digest() != header.sha256:
+        digest.update(part.chunk)
+        yield part.chunk
+    if received != header.size or digest.digest() != header.sha256:
         raise VerificationFailed("the blob's bytes are not those that its header announced; send it again")
-    return data
 
 
 async def upload(stub: Any, name: Name, data: bytes, *, timeout_seconds: float, whom: str) -> None:
     """Send a blob to a hub; raise Unavailable naming `whom` if it is not taken."""
     with _failures_named(whom):
-        await stub.Upload(send(exchange_pb2.UploadRequest, name, data), timeout=timeout_seconds)
+        await stub.Upload(send(exchange_pb2.UploadRequest, name, io.BytesIO(data)), timeout=timeout_seconds)
 
 
 async def fetch(stub: Any, name: Name, *, limit_bytes: int, timeout_seconds: float, whom: str) -> bytes:
@@ -64,7 +65,7 @@ async def fetch(stub: Any, name: Name, *, limit_bytes: int, timeout_seconds: flo
         header = await receive_header(parts)
         if Name.parse(header.name) != name:
             raise VerificationFailed(f"{whom} sent another blob than the one asked for")
-        return await receive_body(parts, header, limit_bytes=limit_bytes)
+        return b"".join([chunk async for chunk in receive_body(parts, header, limit_bytes=limit_bytes)])
 
 
 @contextmanager

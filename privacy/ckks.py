@@ -5,8 +5,8 @@ A hospital encrypts; the aggregator and every member of the quorum check and add
 """
 
 import functools
-import itertools
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable
 
 import numpy as np
 import tenseal as ts
@@ -29,7 +29,17 @@ from privacy.public_key import PublicKey, key_digest, parse_public_key
 from privacy.rings import Residues, data_ring, kernels, key_rings
 from privacy.seal_format import Field, SealCiphertext, SealFormatError, moduli, read_ciphertext, read_fields, write_ciphertext, write_fields
 
-__all__ = ["CiphertextError", "add", "check_ciphertext", "ciphertext_size", "encrypt", "key_digest", "tenseal_context", "warm_up"]
+__all__ = [
+    "CiphertextError",
+    "RunningSum",
+    "add",
+    "check_ciphertext",
+    "ciphertext_size",
+    "encrypt",
+    "key_digest",
+    "tenseal_context",
+    "warm_up",
+]
 
 _PARAMETERS_FIELD, _PUBLIC_CONTEXT_FIELD, _PUBLIC_KEY_FIELD, _CIPHERTEXTS_FIELD = 1, 2, 1, 2
 
@@ -56,26 +66,47 @@ def check_ciphertext(public_key: bytes, data: bytes, *, count: int) -> None:
     parse(data, count=count, key_digest=key_digest(public_key))
 
 
-def add(public_key: bytes, ciphertexts: Sequence[bytes], *, count: int) -> bytes:
+def add(public_key: bytes, ciphertexts: Iterable[bytes], *, count: int) -> bytes:
     """The ciphertext of the sum: the same bytes in whatever order, for whoever adds.
 
-    Each ciphertext is checked as by `check_ciphertext`. Raises CiphertextError, also for none, for more than MAX_MEMBERS, for the same
-    ciphertext twice, and when the sum is transparent (a sender cancelled the others' c1).
+    Raises CiphertextError as `RunningSum` does.
     """
-    if not 1 <= len(ciphertexts) <= MAX_MEMBERS:
-        raise CiphertextError(f"1 to {MAX_MEMBERS} ciphertexts can be added, not {len(ciphertexts)}")
-    for (i, first), (j, second) in itertools.combinations(enumerate(ciphertexts), 2):
-        if first == second:
-            raise CiphertextError(f"ciphertexts {i} and {j} are the same: one is a replay")
-    digest = key_digest(public_key)
-    total = parse(ciphertexts[0], count=count, key_digest=digest)
-    for data in ciphertexts[1:]:
-        term = parse(data, count=count, key_digest=digest)
-        data_ring().add_into(total.c0, term.c0)
-        data_ring().add_into(total.c1, term.c1)
-    if not total.c1.any(axis=1).all():
-        raise CiphertextError("the sum is transparent: a sender cancelled the randomness of the others")
+    total = RunningSum(public_key, count=count)
+    for data in ciphertexts:
+        total.add(data)
     return total.to_bytes()
+
+
+class RunningSum:
+    """A sum that takes its ciphertexts one at a time, so that memory holds two of them however many there are."""
+
+    def __init__(self, public_key: bytes, *, count: int) -> None:
+        self._key_digest, self._count = key_digest(public_key), count
+        self._total: Ciphertext | None = None
+        self._added: dict[bytes, int] = {}
+
+    def add(self, data: bytes) -> None:
+        """Add a ciphertext, checked as by `check_ciphertext`; raises CiphertextError, also for one that was added before."""
+        digest = hashlib.sha256(data).digest()
+        if digest in self._added:
+            raise CiphertextError(f"ciphertexts {self._added[digest]} and {len(self._added)} are the same: one is a replay")
+        if len(self._added) == MAX_MEMBERS:
+            raise CiphertextError(f"1 to {MAX_MEMBERS} ciphertexts can be added, not {MAX_MEMBERS + 1}")
+        term = parse(data, count=self._count, key_digest=self._key_digest)
+        if self._total is None:
+            self._total = term
+        else:
+            data_ring().add_into(self._total.c0, term.c0)
+            data_ring().add_into(self._total.c1, term.c1)
+        self._added[digest] = len(self._added)
+
+    def to_bytes(self) -> bytes:
+        """The sum's ciphertext. Raises CiphertextError for no ciphertext, and for a transparent sum (a sender cancelled the others' c1)."""
+        if self._total is None:
+            raise CiphertextError(f"1 to {MAX_MEMBERS} ciphertexts can be added, not 0")
+        if not self._total.c1.any(axis=1).all():
+            raise CiphertextError("the sum is transparent: a sender cancelled the randomness of the others")
+        return self._total.to_bytes()
 
 
 def warm_up() -> None:

@@ -2,14 +2,18 @@
 
 import asyncio
 import hashlib
+import os
 import re
+import tempfile
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 from consortium.v1 import exchange_pb2
 
-from gateway.errors import InputError, ProductError, Unavailable, VerificationFailed
+from gateway.errors import InputError, ProductError, Unavailable
 
 _TASK_ID = re.compile(r"[a-z0-9][a-z0-9-]{2,62}")
 _MSPID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -81,39 +85,44 @@ class BlobStore:
         except FileNotFoundError:
             return None
 
-    async def put(self, name: Name, data: bytes, *, sha256: bytes) -> None:
-        """Keep a blob; the same bytes again are no error, other bytes raise BlobConflictError."""
-        if hashlib.sha256(data).digest() != sha256:
-            raise VerificationFailed("the blob's bytes do not have the digest that its header announced; send it again")
+    async def put(self, name: Name, chunks: AsyncIterable[bytes], *, sha256: bytes) -> None:
+        """Keep a blob, written as it comes; the same bytes again are no error, other bytes raise BlobConflictError.
+
+        `chunks` raises if its bytes, all told, do not have the digest `sha256`; then nothing is kept.
+        """
         path = name.path(self._root)
-        held = self.read(name)
-        if held is not None:
-            if held != data:
-                raise BlobConflictError(f"other bytes of {name.owner} are already here under this name; the first receipt stands")
-            return
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        part.write_bytes(data)
-        # Not synced: after a power cut a blob may be gone, and its owner, who keeps it until the round settles, sends it again.
-        part.replace(path)
+        # Of its own name, because an owner whose call broke off may send again while the first call still ends.
+        descriptor, part = tempfile.mkstemp(prefix=path.name, suffix=".part", dir=path.parent)
+        with _removed(Path(part)):
+            with os.fdopen(descriptor, "wb") as file:
+                async for chunk in chunks:
+                    file.write(chunk)
+            # Not synced: after a power cut a blob may be gone, and its owner, who keeps it until the round settles, sends it again.
+            _keep_first(Path(part), path, name, sha256)
         async with self._arrived:
             self._arrived.notify_all()
 
     async def put_own(self, name: Name, data: bytes) -> None:
         """Keep a blob that this gateway made itself."""
-        await self.put(name, data, sha256=hashlib.sha256(data).digest())
+        await self.put(name, _whole(data), sha256=hashlib.sha256(data).digest())
 
     async def wait(self, name: Name, *, timeout_seconds: float | None = None) -> bytes:
         """The blob's bytes as soon as they are here; raise Unavailable after `timeout_seconds`."""
+        return (await self.arrival(name, timeout_seconds=timeout_seconds)).read_bytes()
+
+    async def arrival(self, name: Name, *, timeout_seconds: float | None = None) -> Path:
+        """The file of the blob as soon as it is here, whole; raise Unavailable after `timeout_seconds`."""
+        path = name.path(self._root)
         try:
             async with asyncio.timeout(timeout_seconds), self._arrived:
-                while (data := self.read(name)) is None:
+                while not path.exists():
                     await self._arrived.wait()
         except TimeoutError as error:
             raise Unavailable(
                 f"{name.owner} did not bring its {exchange_pb2.BlobKind.Name(name.kind)} of round {name.round} in time"
             ) from error
-        return data
+        return path
 
     def forget(self, task_id: str, *, before_round: int) -> None:
         """Remove the blobs of a task's rounds before `before_round`: nobody needs them once a round has settled."""
@@ -122,3 +131,26 @@ class BlobStore:
                 for path in folder.iterdir():
                     path.unlink(missing_ok=True)
                 folder.rmdir()
+
+
+def _keep_first(part: Path, path: Path, name: Name, sha256: bytes) -> None:
+    # Nothing else of this process runs between the look and the move, so of two calls at once the first stands.
+    if not path.exists():
+        part.replace(path)
+        return
+    with path.open("rb") as held:
+        if hashlib.file_digest(held, "sha256").digest() != sha256:
+            raise BlobConflictError(f"other bytes of {name.owner} are already here under this name; the first receipt stands")
+
+
+@contextmanager
+def _removed(part: Path) -> Iterator[None]:
+    """Leave no part of a blob behind, whatever happens."""
+    try:
+        yield
+    finally:
+        part.unlink(missing_ok=True)
+
+
+async def _whole(data: bytes) -> AsyncIterator[bytes]:
+    yield data

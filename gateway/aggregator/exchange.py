@@ -44,8 +44,8 @@ class ExchangeService(exchange_pb2_grpc.ExchangeServiceServicer):
         name = Name.parse(header.name)
         require_member(caller, name.owner, f"a blob of {name.owner}")
         await self._require_participant(name.task_id, caller.mspid)
-        data = await receive_body(parts, header, limit_bytes=await self._membership.blob_limit_bytes(name.task_id))
-        await self._store.put(name, data, sha256=header.sha256)
+        limit_bytes = await self._membership.blob_limit_bytes(name.task_id)
+        await self._store.put(name, receive_body(parts, header, limit_bytes=limit_bytes), sha256=header.sha256)
         return exchange_pb2.UploadResponse(sha256=header.sha256)
 
     @streams_errors
@@ -58,9 +58,9 @@ class ExchangeService(exchange_pb2_grpc.ExchangeServiceServicer):
         if name.recipient:
             require_member(caller, name.recipient, f"a blob for {name.recipient}")
         # Waits without polling; the caller's deadline ends the wait by cancelling this call.
-        data = await self._store.wait(name)
-        async for message in send(exchange_pb2.FetchResponse, name, data):
-            yield message
+        with (await self._store.arrival(name)).open("rb") as blob:
+            async for message in send(exchange_pb2.FetchResponse, name, blob):
+                yield message
 
     async def _require_participant(self, task_id: str, mspid: str) -> None:
         if mspid not in await self._membership.participants(task_id):

@@ -7,16 +7,17 @@ import logging
 from fabric.ledger_views import RoundView, Sum
 from gateway.errors import ProductError
 from gateway.hospital.context import GatewayContext
-from gateway.hospital.open_sums import add_members, fetch_ciphertext, sum_name
-from gateway.hospital.plan import SMALLEST_SUM, Plan
+from gateway.hospital.contribute import ciphertext_name
+from gateway.hospital.open_sums import add_members, at_once, fetch_ciphertext, sum_name
+from gateway.hospital.plan import SMALLEST_SUM
 from gateway.hospital.timing import Stopwatch
 from privacy import ckks
 
 log = logging.getLogger(__name__)
 
 
-async def post_sums(context: GatewayContext, plan: Plan, view: RoundView, *, limit_bytes: int, stopwatch: Stopwatch) -> None:
-    """Add each group's ciphertexts and post the digests.
+async def post_sums(context: GatewayContext, length: int, view: RoundView, *, limit_bytes: int, stopwatch: Stopwatch) -> None:
+    """Add each group's ciphertexts, of `length` numbers each, and post the digests.
 
     A member whose ciphertext does not come, or is not one, is left out, and a group that becomes too small with it.
     Without any group the next aggregator gets its turn.
@@ -25,7 +26,7 @@ async def post_sums(context: GatewayContext, plan: Plan, view: RoundView, *, lim
     patience_seconds = view.limit * context.config.gateway.heartbeat_seconds / 2
     groups = await asyncio.gather(
         *(
-            _members(context, plan, view, group, limit_bytes=limit_bytes, patience_seconds=patience_seconds)
+            _members(context, length, view, group, limit_bytes=limit_bytes, patience_seconds=patience_seconds)
             for group in range(len(view.groups))
         )
     )
@@ -33,7 +34,7 @@ async def post_sums(context: GatewayContext, plan: Plan, view: RoundView, *, lim
     for group, members in enumerate(groups):
         if not members:
             continue
-        total = await add_members(context, plan, view, members, limit_bytes=limit_bytes, stopwatch=stopwatch)
+        total = await add_members(context, length, view, members, limit_bytes=limit_bytes, stopwatch=stopwatch)
         # Held before the digest is posted: whoever sees it on the ledger can fetch the sum.
         await context.blobs.put_own(sum_name(view, group), total)
         sums.append(Sum(group, tuple(members), hashlib.sha256(total).hexdigest()))
@@ -42,17 +43,21 @@ async def post_sums(context: GatewayContext, plan: Plan, view: RoundView, *, lim
 
 
 async def _members(
-    context: GatewayContext, plan: Plan, view: RoundView, group: int, *, limit_bytes: int, patience_seconds: float
+    context: GatewayContext, length: int, view: RoundView, group: int, *, limit_bytes: int, patience_seconds: float
 ) -> list[str]:
     """Whose ciphertexts go into the group's sum; nobody's where the group must be left out."""
     pinned = view.pinned.get(str(group))
     wanted = pinned or view.groups[group]
     public_key = context.state.public_key(view.task_id)
 
+    room = asyncio.Semaphore(at_once(ckks.ciphertext_size(length)))
+
     async def usable(mspid: str) -> bool:
         try:
-            data = await fetch_ciphertext(context, view, mspid, limit_bytes=limit_bytes, timeout_seconds=patience_seconds)
-            await asyncio.to_thread(ckks.check_ciphertext, public_key, data, count=plan.parameters)
+            await context.blobs.arrival(ciphertext_name(view, mspid), timeout_seconds=patience_seconds)
+            async with room:
+                data = await fetch_ciphertext(context, view, mspid, limit_bytes=limit_bytes)
+                await asyncio.to_thread(ckks.check_ciphertext, public_key, data, count=length)
         except (ProductError, ckks.CiphertextError) as error:
             log.warning("task %s round %d: the ciphertext of %s is left out: %s", view.task_id, view.round, mspid, error)
             return False

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,10 +13,11 @@ import pytest
 from consortium.v1 import exchange_pb2, exchange_pb2_grpc
 
 from fabric.devpki import Organisation, create_organisation
+from fabric.tls import TlsIdentity
 from gateway.aggregator.blobs import BlobConflictError, BlobStore, Name
 from gateway.aggregator.exchange import ExchangeService
 from gateway.errors import InputError, Unavailable, VerificationFailed
-from gateway.rpc import CHUNK_BYTES, TlsIdentity, new_server, open_channel
+from gateway.rpc import CHUNK_BYTES, new_server, open_channel
 from gateway.transfer import fetch, send, upload
 from gateway.trust_roots import TrustRoots
 
@@ -57,7 +59,8 @@ async def running(organisations: dict[str, Organisation], folder: Path) -> Async
     # The stranger's root is not in the channel's configuration.
     roots = TrustRoots({m: (o.tls_ca.read_bytes(),) for m, o in organisations.items() if m != "StrangerMSP"})
     files = organisations["AlphaMSP"].files("gateway")
-    server, credentials = new_server(TlsIdentity(files.tls_certificate.read_bytes(), files.tls_private_key.read_bytes()), roots)
+    tls = TlsIdentity(files.tls_certificate.read_bytes(), files.tls_private_key.read_bytes())
+    server, credentials = new_server(lambda: tls, roots)
     store = BlobStore(folder)
     exchange_pb2_grpc.add_ExchangeServiceServicer_to_server(ExchangeService(store, Membership(), roots), server)
     port = server.add_secure_port("127.0.0.1:0", credentials)
@@ -157,7 +160,7 @@ async def test_bytes_that_are_not_the_announced_ones_are_refused(
     data = b"a" * CHUNK_BYTES + b"b" * 10
 
     async def parts() -> AsyncIterator[exchange_pb2.UploadRequest]:
-        messages = [message async for message in send(exchange_pb2.UploadRequest, CIPHERTEXT, data)]
+        messages = [message async for message in send(exchange_pb2.UploadRequest, CIPHERTEXT, io.BytesIO(data))]
         header, first, second = messages
         match change:
             case "altered":
@@ -203,10 +206,36 @@ async def test_the_store_survives_a_restart_without_half_written_blobs(tmp_path:
     assert await store.wait(CIPHERTEXT, timeout_seconds=1) == b"whole"
 
 
-async def test_the_store_checks_digests_and_forgets_old_rounds(tmp_path: Path) -> None:
+async def test_a_blob_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"a part"
+        raise VerificationFailed("not what was announced")
+
     store = BlobStore(tmp_path)
     with pytest.raises(VerificationFailed):
-        await store.put(CIPHERTEXT, b"x", sha256=hashlib.sha256(b"y").digest())
+        await store.put(CIPHERTEXT, broken(), sha256=bytes(32))
+    assert store.read(CIPHERTEXT) is None
+    assert not list(CIPHERTEXT.path(tmp_path).parent.iterdir())
+
+
+async def test_of_two_calls_at_once_the_first_stands(tmp_path: Path) -> None:
+    second_is_done = asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"slow"
+        await second_is_done.wait()
+
+    store = BlobStore(tmp_path)
+    first = asyncio.create_task(store.put(CIPHERTEXT, slow(), sha256=hashlib.sha256(b"slow").digest()))
+    await store.put_own(CIPHERTEXT, b"fast")
+    second_is_done.set()
+    with pytest.raises(BlobConflictError):
+        await first
+    assert store.read(CIPHERTEXT) == b"fast"
+
+
+async def test_the_store_forgets_old_rounds(tmp_path: Path) -> None:
+    store = BlobStore(tmp_path)
     later = Name(TASK, 2, exchange_pb2.BLOB_KIND_CIPHERTEXT, "AlphaMSP")
     await store.put_own(CIPHERTEXT, b"one")
     await store.put_own(later, b"two")
