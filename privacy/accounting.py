@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 MICRO = 1_000_000
 ORDERS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 128)  # Rényi orders of the ledger's filter
 LARGEST_NOISE_MULTIPLIER = 10_000.0
@@ -48,21 +50,22 @@ def spend_event(*, noise_multiplier: float, sampling_rate: float, steps: int) ->
     return SpendEvent(mechanism, noise_multiplier, sampling_rate, steps)
 
 
-def noise_multiplier_for(*, epsilon: float, delta: float, sampling_rate: float, steps: int) -> float:
+def noise_multiplier_for(*, epsilon: float, delta: float, sampling_rate: float, steps: int, beside: tuple[SpendEvent, ...] = ()) -> float:
     """The smallest noise multiplier, in whole micro-units, with which the ledger's filter allows `steps` steps within (epsilon, delta).
 
-    `steps` counts all steps of all rounds. Raises AccountingError if no usable amount of noise is enough.
+    `steps` counts all steps of all rounds; `beside` are events that the same budget pays.
+    Raises AccountingError if no usable amount of noise is enough.
     """
     if not (math.isfinite(epsilon) and epsilon > 0 and 0 < delta < 1):
         raise AccountingError(f"a budget needs epsilon above 0 and delta between 0 and 1, not {epsilon} and {delta}")
     if not 0 < sampling_rate <= 1 or steps < 1:
         raise AccountingError(f"sampling_rate {sampling_rate} and steps {steps} are no training")
     low, high = 0, int(LARGEST_NOISE_MULTIPLIER * MICRO)
-    if not _fits(high, epsilon, delta, sampling_rate, steps):
+    if not _fits(high, epsilon, delta, sampling_rate, steps, beside):
         raise AccountingError(f"epsilon {epsilon} at delta {delta} is too small for {steps} steps; allow more or train fewer rounds")
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if _fits(middle, epsilon, delta, sampling_rate, steps) else (middle, high)
+        low, high = (low, middle) if _fits(middle, epsilon, delta, sampling_rate, steps, beside) else (middle, high)
     return high / MICRO
 
 
@@ -102,6 +105,20 @@ def epsilon_rdp(events: Sequence[SpendEvent], *, delta: float) -> float:
     return float(accountant.get_epsilon(delta))
 
 
+def epsilon_prv(events: Sequence[SpendEvent], *, delta: float) -> float:
+    """Epsilon by Opacus' accountant of privacy random variables (Gopi, Lee and Wutschitz 2021, arXiv:2106.02848): an upper estimate."""
+    # Opacus takes seconds to import, and only reports ask for this.
+    from opacus.accountants import PRVAccountant
+
+    if not events:
+        return 0.0
+    accountant = PRVAccountant()
+    accountant.history = [(event.noise_multiplier, event.sampling_rate, event.steps) for event in events]
+    # Opacus also takes the logarithm where its distribution ends and then leaves it out.
+    with np.errstate(divide="ignore"):
+        return float(accountant.get_epsilon(delta))
+
+
 def epsilon_pld(events: Sequence[SpendEvent], *, delta: float) -> float:
     """Epsilon by dp-accounting's privacy loss distributions (pessimistic): the tightest figure, used in reports."""
     # dp-accounting takes seconds to import, and only reports ask for this.
@@ -118,6 +135,9 @@ def epsilon_pld(events: Sequence[SpendEvent], *, delta: float) -> float:
     return float(accountant.get_epsilon(delta))
 
 
-def _fits(noise_multiplier_micro: int, epsilon: float, delta: float, sampling_rate: float, steps: int) -> bool:
+def _fits(
+    noise_multiplier_micro: int, epsilon: float, delta: float, sampling_rate: float, steps: int, beside: tuple[SpendEvent, ...]
+) -> bool:
     event = spend_event(noise_multiplier=noise_multiplier_micro / MICRO, sampling_rate=sampling_rate, steps=steps)
-    return epsilon_at_orders([event], delta=delta) + (steps + 1) * ROUNDING_PER_STEP <= epsilon
+    rounding = (steps + len(beside) + 1) * ROUNDING_PER_STEP
+    return epsilon_at_orders([event, *beside], delta=delta) + rounding <= epsilon

@@ -60,7 +60,9 @@ async def test_a_hospital_registers_and_sees_its_budget(shell: Shell) -> None:
     budget = await shell.say("budget", "show", "--config", config)
     assert budget == {
         "mspid": "north", "dataset": "records", "epsilon": 20.0, "delta": 0.001,
-        "partitions": {"train": {"epsilon_spent": 0.0}, "validation": {"epsilon_spent": 0.0}},
+        "partitions": dict.fromkeys(("train", "validation"), {
+            "epsilon_spent": 0.0, "epsilon_left": 20.0, "epsilon_by_pld": 0.0, "epsilon_by_prv": 0.0, "tasks": {},
+        }),
     }  # fmt: skip
     await shell.register("audit", "audit", "auditor", "auditor")
     auditor = shell.network.auditor
