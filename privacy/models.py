@@ -8,18 +8,24 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from privacy.normalisation import InputNormalisation
+
 if TYPE_CHECKING:  # torch takes seconds to import, and commands that only name a model or its digest never need it
     from torch import nn
 
 MAXIMUM_PARAMETERS = 4_000_000
 Vector = NDArray[np.float64]
+
+
+# Tensors of a model file beside the layers, each (inputs,): the file's user computes (input - mean) / deviation.
+MEAN_TENSOR, DEVIATION_TENSOR = "normalisation.mean", "normalisation.deviation"
 
 
 class ModelError(ValueError):
@@ -43,6 +49,14 @@ class ModelSpec:
             raise ModelError("every layer of a model needs at least one unit")
         if parameter_count(self) > MAXIMUM_PARAMETERS:
             raise ModelError(f"the model has {parameter_count(self)} parameters; at most {MAXIMUM_PARAMETERS} are allowed")
+
+
+class SavedModel(NamedTuple):
+    """What a model file holds. `normalisation` is None for a model that takes its inputs as their bounds scale them."""
+
+    spec: ModelSpec
+    parameters: Vector
+    normalisation: InputNormalisation | None
 
 
 def parameter_count(spec: ModelSpec) -> int:
@@ -102,23 +116,30 @@ def predict(spec: ModelSpec, vector: Vector, features: ArrayLike) -> Vector:
     return np.asarray(probabilities.numpy(), dtype=np.float64)
 
 
-def digest(vector: Vector) -> str:
-    """Lower-case hex SHA-256 of the parameters as little-endian float64: how the ledger names a model."""
-    return hashlib.sha256(np.ascontiguousarray(vector, dtype="<f8").tobytes()).hexdigest()
+def digest(vector: Vector, normalisation: InputNormalisation | None = None) -> str:
+    """Lower-case hex SHA-256 of the parameters, and of the normalisation of their inputs, as little-endian float64: how the ledger names
+    a model."""
+    whole = vector if normalisation is None else np.concatenate([vector, normalisation.vector])
+    return hashlib.sha256(np.ascontiguousarray(whole, dtype="<f8").tobytes()).hexdigest()
 
 
-def to_safetensors(spec: ModelSpec, vector: Vector, metadata: Mapping[str, str]) -> bytes:
-    """The model as a safetensors file with one float64 tensor for each weight and bias; `metadata` goes into its header."""
+def to_safetensors(spec: ModelSpec, vector: Vector, metadata: Mapping[str, str], normalisation: InputNormalisation | None = None) -> bytes:
+    """The model as a safetensors file with one float64 tensor for each weight and bias, and two for its inputs' normalisation.
+
+    `metadata` goes into the file's header.
+    """
     tensors, start = {}, 0
     checked = _checked(spec, vector)
     for name, shape in _shapes(spec).items():
         size = math.prod(shape)
         tensors[name] = checked[start : start + size].reshape(shape)
         start += size
+    if normalisation is not None:
+        tensors |= {MEAN_TENSOR: normalisation.mean, DEVIATION_TENSOR: normalisation.deviation}
     return save(tensors, metadata=dict(metadata))
 
 
-def from_safetensors(data: bytes) -> tuple[ModelSpec, Vector]:
+def from_safetensors(data: bytes) -> SavedModel:
     """Read what to_safetensors wrote; the shapes tell the model. Raise ModelError for anything else. Never unpickles."""
     if len(data) > 8 * MAXIMUM_PARAMETERS + 2**20:
         raise ModelError(f"the model file has {len(data)} bytes, more than any model of this product")
@@ -126,13 +147,29 @@ def from_safetensors(data: bytes) -> tuple[ModelSpec, Vector]:
         tensors = load(data)
     except (SafetensorError, KeyError) as error:  # KeyError: a number type that NumPy lacks
         raise ModelError(f"not a safetensors file: {error}") from error
+    normalisation = _normalisation_of(tensors)
     spec = _spec_of(tensors)
     shapes = _shapes(spec)
     if tensors.keys() != shapes.keys() or any(tensors[name].shape != shape for name, shape in shapes.items()):
         raise ModelError("the file's tensors are not the layers of a model of this product")
     if any(tensor.dtype != np.float64 for tensor in tensors.values()):
         raise ModelError("the file's tensors are not all float64")
-    return spec, _checked(spec, np.concatenate([tensors[name].ravel() for name in shapes]))
+    if normalisation is not None and normalisation.mean.shape != (spec.inputs,):
+        raise ModelError("the file's normalisation is not that of the model's inputs")
+    return SavedModel(spec, _checked(spec, np.concatenate([tensors[name].ravel() for name in shapes])), normalisation)
+
+
+def _normalisation_of(tensors: dict[str, NDArray[np.float64]]) -> InputNormalisation | None:
+    """Take the normalisation out of a file's tensors."""
+    mean, deviation = tensors.pop(MEAN_TENSOR, None), tensors.pop(DEVIATION_TENSOR, None)
+    if mean is None and deviation is None:
+        return None
+    if mean is None or deviation is None or mean.shape != deviation.shape or {mean.dtype, deviation.dtype} != {np.dtype(np.float64)}:
+        raise ModelError("the file's normalisation is not a mean and a standard deviation for each input, in float64")
+    try:
+        return InputNormalisation.from_vector(np.concatenate([mean.ravel(), deviation.ravel()]))
+    except ValueError as error:
+        raise ModelError(f"the file's normalisation cannot be used: {error}") from error
 
 
 def _spec_of(tensors: Mapping[str, NDArray[np.float64]]) -> ModelSpec:

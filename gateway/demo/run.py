@@ -217,7 +217,7 @@ class _Demo:
         await self._processes.verb("task", "model", "--config", self._network.researcher, "--task", task_id, "--out", model)
         async with access(self._researcher) as reached:
             outcome = await gather(reached, task_id)
-        gateways = [load_gateway_config(self._network.gateway(mspid)).gateway for mspid in self._network.hospitals]
+        gateways = {mspid: load_gateway_config(self._network.gateway(mspid)).gateway for mspid in self._network.hospitals}
         ceiling = await asyncio.to_thread(pooled_plain_auc, task, gateways)
         return replace(outcome, pooled_plain_auc=ceiling, ledger=replace(outcome.ledger, height=ledger.height, verified=ledger.verified))
 

@@ -5,28 +5,28 @@ import contextlib
 import hashlib
 import math
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from consortium.v1 import exchange_pb2
 
 from fabric.client.errors import ContractRefused
 from fabric.contract.commitments import commitment
-from fabric.ledger_views import RoundView, Spend
+from fabric.ledger_views import RoundView, Spend, TaskTerms
 from gateway.aggregator.blobs import Name
 from gateway.config import Misbehaviour
 from gateway.errors import Unavailable, VerificationFailed
 from gateway.hospital.cohort import Patients
 from gateway.hospital.context import GatewayContext
 from gateway.hospital.misbehave import flipped_labels, forged_update, replays
-from gateway.hospital.plan import Plan, own_noise, training_event
+from gateway.hospital.plan import Plan
 from gateway.hospital.state import Contribution
+from gateway.hospital.summed import Summed
 from gateway.hospital.timing import Stopwatch
 from gateway.task_file import MICRO
 from privacy import ckks
 from privacy.accounting import SpendEvent
 from privacy.models import Vector
 from privacy.noise import NoiseSource
-from privacy.training import train_round
 
 NONCE_BYTES = 32
 
@@ -37,8 +37,10 @@ class Contributor:
 
     context: GatewayContext
     plan: Plan
+    summed: Summed
     patients: Patients
     stopwatch: Stopwatch
+    terms: TaskTerms
 
     async def commit(self, view: RoundView, parameters: Vector) -> None:
         """Phase commit: spend the budget on the ledger first, then train, encrypt, keep, and commit to the ciphertext's digest."""
@@ -77,8 +79,11 @@ class Contributor:
 
     async def hand_over(self, view: RoundView) -> None:
         """Give the ciphertext to the aggregator whose turn it is; the same bytes again are no error."""
-        name = ciphertext_name(view, self.context.mspid)
-        await self.context.hub.push(view.aggregator, view.endpoints, name, self._kept(view).ciphertext)
+        name, kept = ciphertext_name(view, self.context.mspid), self._kept(view)
+        self.context.records.disclosed(
+            self.terms, "update", recipient=view.aggregator, round_number=view.round, digest=kept.ciphertext_digest
+        )
+        await self.context.hub.push(view.aggregator, view.endpoints, name, kept.ciphertext)
 
     def _kept(self, view: RoundView) -> Contribution:
         contribution = self.context.state.contribution(view.task_id, view.round)
@@ -90,8 +95,8 @@ class Contributor:
         mspid = self.context.mspid
         if any(debit.mspid == mspid for debit in view.debits):
             return
-        spends = [_spend("train", training_event(self.plan.task, patients=len(self.patients)))]
-        if mspid in view.committee:
+        spends = [_spend("train", self.summed.event(self.patients.approved))]
+        if mspid in view.committee and not view.normalises:
             spends.append(_spend("validation", self.plan.score_event()))
         with self.stopwatch.measure("ledger"):
             try:
@@ -108,10 +113,10 @@ class Contributor:
             ciphertext = earlier.ciphertext
         else:
             with self.stopwatch.measure("training"):
-                vector = await asyncio.to_thread(self._train, parameters, kind)
+                vector = await asyncio.to_thread(self._vector, parameters, kind)
             public_key = self.context.state.public_key(task_id)
             with self.stopwatch.measure("encryption"):
-                ciphertext = await asyncio.to_thread(ckks.encrypt, public_key, vector, bound=self.plan.bound(), members=self.plan.members)
+                ciphertext = await asyncio.to_thread(ckks.encrypt, public_key, vector, bound=self.summed.bound(), members=self.plan.members)
         return Contribution(secrets.token_hex(NONCE_BYTES), hashlib.sha256(ciphertext).hexdigest(), ciphertext)
 
     def _earlier(self, task_id: str, round_number: int) -> Contribution | None:
@@ -119,24 +124,12 @@ class Contributor:
         kept = (self.context.state.contribution(task_id, number) for number in range(round_number - 1, 0, -1))
         return next((contribution for contribution in kept if contribution is not None), None)
 
-    def _train(self, parameters: Vector, kind: Misbehaviour | None) -> Vector:
-        """One hospital's update, (parameters,), in units of the clip. CPU-heavy."""
-        task = self.plan.task
+    def _vector(self, parameters: Vector, kind: Misbehaviour | None) -> Vector:
+        """What this hospital gives to the sum. CPU-heavy."""
         noise = NoiseSource.from_system()
-        update = train_round(
-            self.plan.spec,
-            parameters,
-            self.patients.features,
-            flipped_labels(kind, self.patients.labels),
-            clip=task.privacy.clip,
-            noise_multiplier=own_noise(task, patients=len(self.patients)),
-            sampling_rate=task.training.rate_for(patients=len(self.patients)),
-            local_steps=task.training.local_steps,
-            learning_rate=task.training.learning_rate,
-            noise=noise,
-            sampler=NoiseSource.from_system(),
-        )
-        return forged_update(kind, update.vector, bound=self.plan.bound(), noise=noise)
+        patients = replace(self.patients, labels=flipped_labels(kind, self.patients.labels))
+        vector = self.summed.vector(patients, parameters, noise=noise)
+        return forged_update(kind, vector, bound=self.summed.bound(), noise=noise)
 
 
 def ciphertext_name(view: RoundView, owner: str) -> Name:

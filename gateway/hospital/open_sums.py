@@ -19,19 +19,24 @@ from gateway.hospital.contribute import ciphertext_name
 from gateway.hospital.frames import pack, unpack
 from gateway.hospital.hub import TRANSFER_TIMEOUT_SECONDS
 from gateway.hospital.plan import SUM_GRID, Plan
+from gateway.hospital.summed import GroupSum, Summed
 from gateway.hospital.timing import Stopwatch
 from privacy import ckks, threshold
-from privacy.models import Vector
-from privacy.robust import combine_groups, next_parameters, within_bound
+from privacy.models import Vector, digest
+from privacy.normalisation import InputNormalisation
+from privacy.robust import within_bound
+
+ROOM_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A round's opened sums: (parameters,) float64 by group in units of the clip, and the candidate they give."""
+    """A round's opened sums: float64 by group in units of the clip, the candidate they give, and how the ledger names that."""
 
     sums: Mapping[int, Vector]
     rejected: tuple[int, ...]
     candidate: Vector
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,9 @@ class SumOpener:
 
     context: GatewayContext
     plan: Plan
+    summed: Summed
+    normalisation: InputNormalisation | None
+    """Of the model's inputs; None in round 0 and for a task without one."""
     limit_bytes: int
     stopwatch: Stopwatch
 
@@ -86,11 +94,12 @@ class SumOpener:
         for place, (entry, ciphertext) in enumerate(zip(view.sums, ciphertexts, strict=True)):
             parts = {index: shares[place] for index, shares in partials.items()}
             vector = self._fused(ciphertext, parts)
-            if vector is not None and within_bound(vector, self.plan.group_bound(entry.members)):
+            if vector is not None and within_bound(vector, self.summed.group_bound(entry.members)):
                 sums[entry.group] = vector
             else:
                 rejected.append(entry.group)
-        return Opened(sums, tuple(rejected), self.candidate(view, sums, parameters))
+        candidate = self.candidate(view, sums, parameters)
+        return Opened(sums, tuple(rejected), candidate, digest(candidate, self.normalisation))
 
     def _fused(self, ciphertext: bytes, partials: Mapping[int, bytes]) -> Vector | None:
         """A decrypted sum, None where it is larger than its members' encodings could be."""
@@ -99,8 +108,8 @@ class SumOpener:
                 ciphertext,
                 partials,
                 quorum=sorted(partials),
-                count=self.plan.parameters,
-                bound=self.plan.bound(),
+                count=self.summed.length,
+                bound=self.summed.bound(),
                 members=self.plan.members,
             )
         except threshold.BoundError:
@@ -108,13 +117,8 @@ class SumOpener:
         return np.asarray(np.round(opened / SUM_GRID) * SUM_GRID)
 
     def candidate(self, view: RoundView, sums: Mapping[int, Vector], parameters: Vector) -> Vector:
-        """The model after a step along these groups' robustly combined mean; the model itself where no group is usable."""
-        used = [entry for entry in view.sums if entry.group in sums]
-        if not used:
-            return parameters
-        combined = combine_groups([sums[entry.group] for entry in used], [self.plan.batch(entry.members) for entry in used])
-        settings = self.plan.task
-        return next_parameters(parameters, combined, clip=settings.privacy.clip, learning_rate=settings.training.learning_rate)
+        """What the sums of these groups give."""
+        return self.summed.candidate([GroupSum(entry.members, sums[entry.group]) for entry in view.sums if entry.group in sums], parameters)
 
     def _partials(self, holder_key: bytes, task: TaskView, view: RoundView, ciphertexts: Sequence[bytes]) -> bytes:
         quorum = sorted(task.holder_index(mspid) for mspid in view.quorum)
@@ -123,7 +127,9 @@ class SumOpener:
 
     async def _recomputed(self, view: RoundView, entry: Sum) -> bytes:
         """The sum of the members' ciphertexts as their hospitals committed to them: nobody has to trust the aggregator."""
-        own = await add_members(self.context, self.plan, view, entry.members, limit_bytes=self.limit_bytes, stopwatch=self.stopwatch)
+        own = await add_members(
+            self.context, self.summed.length, view, entry.members, limit_bytes=self.limit_bytes, stopwatch=self.stopwatch
+        )
         if _digest(own) != entry.digest:
             raise VerificationFailed(f"the sum of group {entry.group} is not the sum of its members' committed ciphertexts")
         return own
@@ -144,13 +150,30 @@ class SumOpener:
 
 
 async def add_members(
-    context: GatewayContext, plan: Plan, view: RoundView, members: Sequence[str], *, limit_bytes: int, stopwatch: Stopwatch
+    context: GatewayContext, length: int, view: RoundView, members: Sequence[str], *, limit_bytes: int, stopwatch: Stopwatch
 ) -> bytes:
-    """Fetch the members' ciphertexts, check each against its revealed digest, and add them. The bytes depend on nothing else."""
-    ciphertexts = await asyncio.gather(*(fetch_ciphertext(context, view, mspid, limit_bytes=limit_bytes) for mspid in members))
-    public_key = context.state.public_key(view.task_id)
+    """Fetch the members' ciphertexts, check each against its revealed digest, and add them. The bytes depend on nothing else.
+
+    Small ones come all at once; of large ones a few are in memory at a time, however many members there are.
+    """
+    total = ckks.RunningSum(context.state.public_key(view.task_id), count=length)
+    room, adding = asyncio.Semaphore(at_once(ckks.ciphertext_size(length))), asyncio.Lock()
+
+    async def add(mspid: str) -> None:
+        async with room:
+            data = await fetch_ciphertext(context, view, mspid, limit_bytes=limit_bytes)
+            async with adding:
+                with stopwatch.measure("aggregation"):
+                    await asyncio.to_thread(total.add, data)
+
+    await asyncio.gather(*(add(mspid) for mspid in members))
     with stopwatch.measure("aggregation"):
-        return await asyncio.to_thread(ckks.add, public_key, ciphertexts, count=plan.parameters)
+        return await asyncio.to_thread(total.to_bytes)
+
+
+def at_once(size_bytes: int) -> int:
+    """How many blobs of this size may be in memory together."""
+    return max(1, ROOM_BYTES // size_bytes)
 
 
 async def fetch_ciphertext(

@@ -1,5 +1,6 @@
 """The numbers of a task that every participant must agree on, from the task file and the approvals on the ledger alone."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -98,8 +99,14 @@ class Plan:
 
 
 def column_names(task: TaskFile) -> list[str]:
-    """The model's inputs in order: one for each number, category and missingness indicator."""
-    return [name for feature in task.features for name in names(feature)]
+    """The model's inputs in order: one for each number, category and missingness indicator, and for each hospital's own intercept."""
+    return [*(name for feature in task.features for name in names(feature)), *(f"hospital={mspid}" for mspid in task.model.intercepts)]
+
+
+def numeric_columns(task: TaskFile) -> tuple[int, ...]:
+    """Places of the inputs that are numbers within bounds: what a normalisation is of."""
+    numeric = {feature.name for feature in task.features if not feature.categories}
+    return tuple(place for place, name in enumerate(column_names(task)) if name in numeric)
 
 
 def model_spec(task: TaskFile) -> ModelSpec:
@@ -114,7 +121,8 @@ def training_event(task: TaskFile, *, patients: int) -> SpendEvent:
     """What one round costs the training patients of a hospital: debited before the round trains."""
     rate = task.training.rate_for(patients=patients)
     steps = task.training.local_steps
-    noise = _noise(task.privacy.epsilon_micro, task.privacy.delta_inverse, rate, task.task.rounds * steps)
+    before = () if task.normalisation is None else (normalisation_event(task),)
+    noise = _noise(task.privacy.epsilon_micro, task.privacy.delta_inverse, rate, task.task.rounds * steps, before)
     return spend_event(noise_multiplier=noise, sampling_rate=rate, steps=steps)
 
 
@@ -128,6 +136,26 @@ def own_noise(task: TaskFile, *, patients: int) -> float:
     )
 
 
+def normalisation_event(task: TaskFile) -> SpendEvent:
+    """What round 0 costs the training patients of a hospital.
+
+    A release that spends all of epsilon has a Rényi divergence of order/(2 noise^2): with noise / sqrt(share) it has its share of that.
+    """
+    if task.normalisation is None:
+        raise ValueError("the task has no [normalisation]")
+    alone = _noise(task.privacy.epsilon_micro, task.privacy.delta_inverse, 1.0, 1)
+    noise = math.ceil(alone / math.sqrt(task.normalisation.share) * MICRO) / MICRO
+    return spend_event(noise_multiplier=noise, sampling_rate=1.0, steps=1)
+
+
+def own_normalisation_noise(task: TaskFile) -> float:
+    """The noise multiplier that one hospital adds itself in round 0: all of it, or its share in mode distributed."""
+    event = normalisation_event(task)
+    return noise_share(
+        noise_multiplier=event.noise_multiplier, mode=task.privacy.mode, local_steps=event.steps, minimum_members=SMALLEST_SUM
+    )
+
+
 @cache
-def _noise(epsilon_micro: int, delta_inverse: int, rate: float, steps: int) -> float:
-    return noise_multiplier_for(epsilon=epsilon_micro / MICRO, delta=1 / delta_inverse, sampling_rate=rate, steps=steps)
+def _noise(epsilon_micro: int, delta_inverse: int, rate: float, steps: int, beside: tuple[SpendEvent, ...] = ()) -> float:
+    return noise_multiplier_for(epsilon=epsilon_micro / MICRO, delta=1 / delta_inverse, sampling_rate=rate, steps=steps, beside=beside)

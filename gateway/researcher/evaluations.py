@@ -75,7 +75,7 @@ def parse_evaluation(data: bytes) -> Evaluation:
     try:
         fields = json.loads(data)
         return Evaluation(
-            patients=sum(int(fields["patients"][part]) for part in ("train", "validation", "test")),
+            patients=sum(int(fields["patients"][part] or 0) for part in ("train", "validation", "test")),
             federated=_quality(fields["federated"]),
             alone=_quality(fields["alone"]),
             seconds={str(name): float(value) for name, value in fields["seconds"].items()},
@@ -124,8 +124,8 @@ async def _model_of(access: Access, mspid: str, endpoint: str, task_id: str) -> 
 
 def _check_model(model: bytes, expected_digest: str, mspid: str) -> None:
     try:
-        _, parameters = from_safetensors(model)
+        saved = from_safetensors(model)
     except ModelError as error:
         raise VerificationFailed(f"{mspid} sent something that is no model: {error}") from error
-    if digest(parameters) != expected_digest:
+    if digest(saved.parameters, saved.normalisation) != expected_digest:
         raise VerificationFailed(f"{mspid} sent a model that is not the one on the ledger")

@@ -23,7 +23,7 @@ ACTIVITIES = ("training", "encryption", "aggregation", "ledger")
 
 @dataclass(frozen=True)
 class History:
-    """A task's settled rounds on the ledger, in order."""
+    """A task's settled rounds on the ledger, in order, round 0 first where there is one."""
 
     rounds: tuple[RoundView, ...]
     settlements: tuple[SettlementView, ...]
@@ -31,14 +31,14 @@ class History:
     @property
     def model_digest(self) -> str | None:
         """Digest of the newest accepted model; None if no round was accepted."""
-        accepted = [each.candidate.digest for each in self.settlements if each.accepted and each.candidate is not None]
+        accepted = [each.candidate.digest for each in self.settlements if each.accepted and each.candidate is not None and each.round]
         return accepted[-1] if accepted else None
 
 
 async def read_history(ledger: Ledger, view: TaskView) -> History:
     """Read every settled round; one in which the task was given up has no settlement and is left out."""
     rounds, settlements = [], []
-    for number in range(1, view.round + 1):
+    for number in range(view.terms.first_round, view.round + 1):
         try:
             settlements.append(await ledger.settlement(view.terms.task_id, number))
         except ContractRefused:
@@ -69,7 +69,7 @@ async def gather(access: Access, task_id: str) -> Outcome:
         hospitals=tuple(
             _hospital(view, organisations[mspid], history, evaluations.get(mspid), notes.get(mspid, "")) for mspid in view.participants
         ),
-        rounds=tuple(_round(settlement) for settlement in history.settlements),
+        rounds=tuple(_round(settlement) for settlement in history.settlements if settlement.round),
         ledger=await _unverified(access.client),
         ciphertext_bytes=max((reveal.size for each in history.rounds for reveal in each.reveals), default=0),
         seconds=_slowest(list(evaluations.values())),
@@ -104,6 +104,7 @@ def _facts(view: TaskView, task: TaskFile) -> TaskFacts:
         clip=task.privacy.clip,
         epsilon=task.privacy.epsilon,
         delta=task.privacy.delta,
+        normalised=terms.normalisation,
     )
 
 
@@ -123,6 +124,8 @@ def _hospital(
         tokens_micro=organisation.balance_micro + organisation.bond_micro,
         evaluation=evaluation,
         note=note,
+        views_digest=decision.views_digest if decision else None,
+        cohort_digest=decision.cohort_digest if decision else None,
     )
 
 

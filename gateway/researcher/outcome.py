@@ -23,7 +23,7 @@ class Evaluation:
     """What a hospital released about models on its held-out patients."""
 
     patients: int
-    """All patients of the hospital's cohort, whatever part they were split into."""
+    """All patients of the hospital's cohort, whatever part they were split into, without parts too small for it to tell."""
     federated: Quality
     alone: Quality
     """The model that the hospital trained on its own patients only, without privacy."""
@@ -49,6 +49,9 @@ class HospitalOutcome:
     evaluation: Evaluation | None
     """None where the hospital released none; `note` says why."""
     note: str = ""
+    views_digest: str | None = None
+    """Digests of the SQL that the hospital read and of its resources, salted, as its approval states them."""
+    cohort_digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,8 @@ class TaskFacts:
     clip: float
     epsilon: float
     delta: float
+    normalised: bool = False
+    """Whether it began with round 0."""
 
 
 @dataclass(frozen=True)
@@ -157,4 +162,6 @@ def _hospital(hospital: HospitalOutcome) -> dict[str, Any]:
         "delta": hospital.delta,
         "trust_ppm": hospital.trust_ppm,
         "tokens": hospital.tokens_micro / MICRO,
+        "views_digest": hospital.views_digest,
+        "cohort_digest": hospital.cohort_digest,
     }

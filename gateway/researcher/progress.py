@@ -18,6 +18,11 @@ _STEPS = {
     "score_commit": "the committee scores the groups and the new model",
     "score_reveal": "the committee opens its scores",
 }
+_NORMALISATION_STEPS = {
+    "commit": "the hospitals summarise their inputs, for one mean and deviation over all of them",
+    "score_commit": "the committee says which normalisation it computed",
+    "score_reveal": "the committee opens what it said",
+}
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Progress:
     tries: tuple[int, int] = (1, 0)
     """The attempt and the turn of the round's phase, or of the key ceremony's."""
     settled: int = 0
-    """Rounds whose settlement has been told."""
+    """The last round whose settlement has been told; -1 where round 0 is still to be told."""
     hospitals: Mapping[str, HospitalProgress] = field(default_factory=dict)
     over: bool = False
     reason: str = ""
@@ -65,7 +70,17 @@ def begin(view: TaskView) -> Progress:
     terms = view.terms
     said = f"task {terms.task_id} is on the ledger: {terms.title}"
     hospitals = {mspid: HospitalProgress() for mspid in view.hospitals}
-    return Progress(terms.task_id, terms.title, "proposed", 0, terms.rounds, delta=1 / terms.delta_inverse, hospitals=hospitals, said=said)
+    return Progress(
+        terms.task_id,
+        terms.title,
+        "proposed",
+        0,
+        terms.rounds,
+        delta=1 / terms.delta_inverse,
+        settled=terms.first_round - 1,
+        hospitals=hospitals,
+        said=said,
+    )
 
 
 def with_hospitals(progress: Progress, view: TaskView) -> Iterator[Progress]:
@@ -88,13 +103,15 @@ def with_end(progress: Progress, view: TaskView) -> Progress:
 
 
 def with_phase(progress: Progress, payload: Mapping[str, Any]) -> Progress:
-    """The progress after a `phase` event, of the key ceremony (round 0) or of a round."""
+    """The progress after a `phase` event, of the key ceremony (round 0, too) or of a round."""
     number, phase, turn, attempt = int(payload["round"]), str(payload["phase"]), int(payload["turn"]), int(payload["attempt"])
-    said = f"round {number}: {_STEPS.get(phase, phase)}" if number else _STEPS.get(phase, phase)
+    in_ceremony = phase.startswith("keys_")
+    steps = _STEPS if number else {**_STEPS, **_NORMALISATION_STEPS}
+    said = steps.get(phase, phase) if in_ceremony else f"round {number}: {steps.get(phase, phase)}"
     again = (attempt, turn) > (progress.tries if number == progress.round else (1, 0))
     if again:
         said += f", again, because somebody was silent or objected (attempt {attempt}, turn {turn + 1})"
-    return replace(progress, round=number, round_phase=phase, tries=(attempt, turn), said=said, notable=again or not number)
+    return replace(progress, round=number, round_phase=phase, tries=(attempt, turn), said=said, notable=again or in_ceremony)
 
 
 def with_settlement(progress: Progress, settled: SettlementView, round_view: RoundView) -> Progress:
@@ -147,7 +164,14 @@ def _news(mspid: str, before: HospitalProgress, now: HospitalProgress) -> str:
 
 
 def _settled(settled: SettlementView, hospitals: Mapping[str, HospitalProgress]) -> str:
-    verdict = "model accepted" if settled.accepted else f"model kept as it was ({settled.reason or 'rejected by the committee'})"
+    if settled.round == 0:
+        verdict = "the inputs are normalised" if settled.accepted else f"the inputs stay as they are ({settled.reason})"
+    else:
+        verdict = _verdict(settled)
     trust = ", ".join(f"{mspid} {hospital.trust_ppm / MICRO:.2f}" for mspid, hospital in sorted(hospitals.items()))
     spent = max((hospital.epsilon for hospital in hospitals.values()), default=0.0)
     return f"round {settled.round}: {verdict}; ε spent {spent:.2f}; trust {trust}"
+
+
+def _verdict(settled: SettlementView) -> str:
+    return "model accepted" if settled.accepted else f"model kept as it was ({settled.reason or 'rejected by the committee'})"

@@ -162,13 +162,20 @@ def _statement(outcome: Outcome) -> str:
         else "each hospital adds a share of the noise, so the guarantee holds for decrypted sums of at least one group and rests on the"
         " decryption quorum decrypting nothing else"
     )
+    before = (
+        " Before that, mean and deviation of the inputs came from one release of sums of bounded values with Gaussian noise, within"
+        " the same budget."
+        if task.normalised
+        else ""
+    )
     return (
         "<p><b>Privacy statement.</b> Unit of privacy: one patient with all records. Neighbouring data sets: one patient added or"
-        f" removed. Each patient's gradient is clipped to L2 norm {task.clip:g} and Gaussian noise is added to the sum (DP-SGD). The"
-        f" task was allowed (ε, δ) = ({task.epsilon:g}, {task.delta:g}) for each hospital's training patients. Trust model: {task.mode};"
-        f" {trust_model}. Accountants: the ledger debits every round before the update leaves the hospital, by a Rényi filter at fixed"
-        " integer orders, valid for adaptive composition; the second accountant recomputes ε from the same debits with privacy loss"
-        " distributions (dp-accounting). Not covered: the held-out scores in this report, which hospitals released as exact counts by"
+        f" removed. Each patient's gradient is clipped to L2 norm {task.clip:g} and Gaussian noise is added to the sum"
+        f" (DP-SGD).{before}"
+        f" The task was allowed (ε, δ) = ({task.epsilon:g}, {task.delta:g}) for each hospital's training patients. Trust model:"
+        f" {task.mode}; {trust_model}. Accountants: the ledger debits every round before the update leaves the hospital, by a Rényi filter"
+        " at fixed integer orders, valid for adaptive composition; the second accountant recomputes ε from the same debits with privacy"
+        " loss distributions (dp-accounting). Not covered: the held-out scores in this report, which hospitals released as exact counts by"
         " their own decision, among them those of each hospital's own model, which was trained without noise; the quality of its data and"
         " the number of patients, stated in approvals.</p>"
     )
@@ -225,8 +232,14 @@ def _ledger(outcome: Outcome) -> str:
     kind = " It is the embedded ledger, which is for development and trials." if ledger.kind == "embedded" else ""
     return (
         f"<p>{verdict}{kind}</p><p>{ledger.height} blocks; last block <code>{escape(ledger.last_hash)}</code>;"
-        f" task document <code>{escape(outcome.task.digest)}</code>.</p>"
+        f" task document <code>{escape(outcome.task.digest)}</code>.</p>{_approved(outcome)}"
     )
+
+
+def _approved(outcome: Outcome) -> str:
+    """What each hospital's approval is bound to, besides the task's document."""
+    rows = [(each.mspid, each.views_digest, each.cohort_digest or "–") for each in outcome.hospitals if each.views_digest]
+    return table(("hospital", "SQL that it approved", "its resources (salted)"), rows) if rows else ""
 
 
 def _cost_table(outcome: Outcome) -> str:

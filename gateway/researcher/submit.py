@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import grpc
 from consortium.v1 import gateway_pb2, gateway_pb2_grpc
@@ -11,6 +12,7 @@ from consortium.v1 import gateway_pb2, gateway_pb2_grpc
 from gateway.connect import Access
 from gateway.errors import InputError, Unavailable
 from gateway.hospital.plan import model_spec
+from gateway.permit import check_permit
 from gateway.rpc import UNARY_TIMEOUT_SECONDS, unavailable
 from gateway.task_file import digest, parse
 from privacy.models import parameter_count
@@ -43,13 +45,15 @@ def check_task_id(task_id: str) -> str:
     return task_id
 
 
-async def submit_task(access: Access, document: bytes, *, task_id: str, source: str) -> Submitted:
+async def submit_task(access: Access, document: bytes, *, task_id: str, source: str, now: datetime | None = None) -> Submitted:
     """Put the task on the ledger and bring its document to every gateway that takes connections.
 
-    A gateway that is away gets the document from another one later. Raises TaskFileError, ContractRefused, LedgerError, and
+    A gateway that is away gets the document from another one later. Raises TaskFileError, PolicyRefused for a permit that has ended
+    `now` (default: by this machine's clock), ContractRefused, LedgerError, and
     Unavailable if no gateway took the document: `deliver` brings it once one answers.
     """
     task = parse(document, source=source)
+    check_permit(task.task.permit, task.task.last_day, now=now or datetime.now(UTC))
     receipt = await access.ledger.submit_task(
         task_id=check_task_id(task_id),
         digest=digest(document),
@@ -66,6 +70,8 @@ async def submit_task(access: Access, document: bytes, *, task_id: str, source: 
         score_clip_micro=task.privacy.score_clip_micro,
         heartbeat_limit=task.task.heartbeat_limit,
         parameters=parameter_count(model_spec(task)),
+        normalisation=task.normalisation is not None,
+        permit_expires=task.task.last_day,
     )
     delivered, refused = await deliver(access, task_id, document)
     return Submitted(task_id, digest(document), receipt.tx_id, receipt.block_number, delivered, refused)

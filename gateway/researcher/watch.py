@@ -52,9 +52,7 @@ async def _catch_up(ledger: Ledger, progress: Progress, view: TaskView) -> Async
 
 
 async def _settled_rounds(ledger: Ledger, view: TaskView) -> int:
-    """The number of the last settled round; a round in which the task was given up is none."""
-    if not view.round:
-        return 0
+    """The number of the last settled round, less than the first one's where there is none; one in which the task was given up is none."""
     if not view.over:
         return view.round - 1
     try:

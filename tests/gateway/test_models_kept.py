@@ -34,7 +34,7 @@ async def test_the_last_accepted_model_is_kept_however_many_rounds_are_rejected_
     context = cast(GatewayContext, SimpleNamespace(state=state, ledger=OneAcceptedRound(), blobs=BlobStore(tmp_path / "blobs")))
     plan = Plan(parse(task_document()), {name: Size(50, 50) for name in ("a", "b", "c")})
     rounds = Rounds(context, plan, cast(Cohort, None), Stopwatch())
-    view = cast(TaskView, SimpleNamespace(terms=SimpleNamespace(task_id="task-1", digest="ab" * 32), endpoints={}))
+    view = cast(TaskView, SimpleNamespace(terms=SimpleNamespace(task_id="task-1", digest="ab" * 32, normalisation=False), endpoints={}))
     for number in range(2, 12):
         state.keep_model("task-1", number, np.zeros(3))  # the round's candidate, which will be rejected
         rounds.forget_before("task-1", number)

@@ -1,7 +1,8 @@
 """What a hospital decides by itself: whether to take part, and with which numbers."""
 
 from collections.abc import Callable
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -10,8 +11,20 @@ from hypothesis import strategies as st
 
 from fabric.contract import budget as ledger_budget
 from gateway.config import BudgetSection, PolicySection
+from gateway.fhir.extract import Extracted
+from gateway.hospital.cohort import with_intercepts
 from gateway.hospital.misbehave import LAST_HONEST_ROUND, flipped_labels, forged_update, goes_silent, replays
-from gateway.hospital.plan import Plan, Size, own_noise, size_of, training_event
+from gateway.hospital.plan import (
+    Plan,
+    Size,
+    column_names,
+    normalisation_event,
+    numeric_columns,
+    own_noise,
+    own_normalisation_noise,
+    size_of,
+    training_event,
+)
 from gateway.hospital.policy import decide
 from gateway.task_file import MICRO, TaskFile, parse
 from privacy.accounting import SpendEvent
@@ -31,16 +44,27 @@ def task(**changes: Any) -> TaskFile:
     return parse(text.encode())
 
 
+SQL = "1" * 64
+
+
 def policy(**changes: Any) -> PolicySection:
     return PolicySection(**{"approve": "automatic", "max_epsilon": 10.0, **changes})
 
 
 def test_what_the_policy_allows_is_approved() -> None:
-    assert decide(task(), policy=policy(), budget=BUDGET, patients=50).verdict == "approve"
+    assert decide(task(), policy=policy(), budget=BUDGET, patients=50, views_digest=SQL).verdict == "approve"
+
+
+def test_sql_that_nobody_has_read_waits_for_a_person() -> None:
+    pinned = policy(views_digests=("0" * 64,))
+    found = decide(task(), policy=pinned, budget=BUDGET, patients=50, views_digest=SQL)
+    assert (found.verdict, SQL in found.reason) == ("ask a person", True)
+    assert decide(task(), policy=pinned, budget=BUDGET, patients=50, views_digest="0" * 64).verdict == "approve"
+    assert decide(task(epsilon=11), policy=pinned, budget=BUDGET, patients=50, views_digest=SQL).verdict == "reject"
 
 
 def test_a_hospital_whose_policy_wants_a_person_asks_one() -> None:
-    assert decide(task(), policy=policy(approve="manual"), budget=BUDGET, patients=50).verdict == "ask a person"
+    assert decide(task(), policy=policy(approve="manual"), budget=BUDGET, patients=50, views_digest=SQL).verdict == "ask a person"
 
 
 @pytest.mark.parametrize(
@@ -58,7 +82,7 @@ def test_a_hospital_whose_policy_wants_a_person_asks_one() -> None:
 def test_what_is_not_allowed_is_rejected_with_the_reason(
     changes: dict[str, Any], settings_changed: dict[str, Any], patients: int, reason: str, approve: str
 ) -> None:
-    found = decide(task(**changes), policy=policy(approve=approve, **settings_changed), budget=BUDGET, patients=patients)
+    found = decide(task(**changes), policy=policy(approve=approve, **settings_changed), budget=BUDGET, patients=patients, views_digest=SQL)
     assert (found.verdict, reason in found.reason) == ("reject", True), found.reason
 
 
@@ -123,3 +147,51 @@ def test_cheating_is_confined_to_its_kind(kind: Any) -> None:
     assert np.abs(forge()).max() <= 50.0
     assert replays(kind, LAST_HONEST_ROUND + 1) == (kind == "replay") and not replays(kind, LAST_HONEST_ROUND)
     assert goes_silent(kind, LAST_HONEST_ROUND + 1) == (kind == "offline") and not goes_silent(kind, LAST_HONEST_ROUND)
+
+
+@pytest.mark.parametrize("epsilon", [0.5, 3.0])
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.9])
+@pytest.mark.parametrize("rate", [1.0, 0.1])
+def test_a_task_that_normalises_stays_within_the_ledger_s_filter_and_uses_it_up(epsilon: float, share: float, rate: float) -> None:
+    normalised = task(rounds=20, epsilon=epsilon, replace={"\n[training]": f"\n[normalisation]\nshare = {share}\n[training]"})
+    caps = ledger_budget.caps_micro(normalised.privacy.epsilon_micro, normalised.privacy.delta_inverse)
+    sampled = normalised.model_copy(update={"training": normalised.training.model_copy(update={"sampling_rate": rate})})
+    events = [normalisation_event(sampled), *[training_event(sampled, patients=100)] * 20]
+    done = (0,) * len(ledger_budget.ORDERS)
+    for event in events:
+        cost = spent(event)
+        assert ledger_budget.fits(done, cost, caps)
+        done = ledger_budget.add(done, cost)
+    used = ledger_budget.epsilon_spent_micro(done, normalised.privacy.delta_inverse)
+    assert 0.99 * normalised.privacy.epsilon_micro <= used <= normalised.privacy.epsilon_micro
+
+
+def test_round_0_has_its_share_of_the_divergence_at_every_order() -> None:
+    normalised = task(replace={"\n[training]": "\n[normalisation]\nshare = 0.25\n[training]"})
+    alone = SpendEvent("gaussian", normalisation_event(normalised).noise_multiplier * 0.5, 1.0, 1)
+    caps = ledger_budget.caps_micro(normalised.privacy.epsilon_micro, normalised.privacy.delta_inverse)
+    assert ledger_budget.fits((0,) * len(caps), spent(alone), caps)
+    louder = SpendEvent("gaussian", alone.noise_multiplier * 0.999, 1.0, 1)
+    assert not ledger_budget.fits((0,) * len(caps), spent(louder), caps)
+
+
+def test_the_hospitals_share_the_noise_of_round_0_in_mode_distributed() -> None:
+    lines = {"\n[training]": "\n[normalisation]\n[training]", "clip = 1.0": 'clip = 1.0\nmode = "distributed"'}
+    normalised = task(replace=lines)
+    assert own_normalisation_noise(normalised) == pytest.approx(normalisation_event(normalised).noise_multiplier / 3**0.5)
+
+
+def test_inputs_are_named_in_order_with_the_hospitals_own_intercepts_last() -> None:
+    chosen = task(replace={"intercepts = []": 'intercepts = ["A", "B-1"]'})
+    assert column_names(chosen) == ["f0", "f1", "hospital=A", "hospital=B-1"]
+    assert numeric_columns(chosen) == (0, 1)
+
+
+def test_a_hospital_has_its_own_intercept_and_no_other() -> None:
+    chosen = task(replace={"intercepts = []": 'intercepts = ["A", "B"]'})
+    values = np.zeros((2, 2), dtype=np.float32)
+    extracted = SimpleNamespace(features=values, observed=values == 1, labels=np.zeros(2))
+    for mspid, expected in (("A", [0, 0, 1, 0]), ("B", [0, 0, 0, 1]), ("C", [0, 0, 0, 0])):
+        features, observed = with_intercepts(chosen, cast(Extracted, extracted), mspid)
+        assert features.tolist() == [expected] * 2
+        assert observed.tolist() == [[False, False, True, True]] * 2

@@ -27,6 +27,7 @@ from privacy.evaluation import Histogram, exact_auc
 
 BINS = 200
 SPENDS = (SpendEvent("gaussian", 12.0, 1.0, 1),) * 3
+SQL, COHORT = "5" * 64, "c" * 64
 TITLE = "Sepsis <script>alert(1)</script> & more"
 
 
@@ -48,6 +49,8 @@ def hospital(mspid: str, evaluation: Evaluation | None, *, trust_ppm: int = 820_
         tokens_micro=1_012_500_000,
         evaluation=evaluation,
         note="" if evaluation else "it releases no evaluations",
+        views_digest=SQL,
+        cohort_digest=COHORT,
     )
 
 
@@ -96,6 +99,7 @@ def test_the_summary_has_the_documented_fields(outcome: Outcome) -> None:
         "status": "finished",
         "hospitals": [
             {"mspid": mspid, "patients": 120, "epsilon": 2.5, "delta": 1e-3, "trust_ppm": trust, "tokens": 1012.5}
+            | {"views_digest": SQL, "cohort_digest": COHORT}
             for mspid, trust in (("north", 820_000), ("south", 820_000), ("west", 180_000))
         ],
         "rounds": 3,
@@ -124,6 +128,7 @@ def test_the_report_needs_nothing_else_and_no_script(outcome: Outcome) -> None:
 
 def test_the_report_says_what_it_must(outcome: Outcome) -> None:
     html = render_report(outcome)
+    assert html.count(SQL) == html.count(COHORT) == 3
     second_opinion = f"{epsilon_pld(SPENDS, delta=1e-3):.3f}"
     for words in (
         "ROC",
@@ -207,3 +212,9 @@ class Balanced(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         if tag not in self.VOID:
             assert self.open.pop() == tag
+
+
+def test_the_statement_tells_of_a_normalisation_only_where_there_was_one(outcome: Outcome) -> None:
+    normalised = replace(outcome, task=replace(outcome.task, normalised=True))
+    assert "mean and deviation of the inputs" not in render_report(outcome)
+    assert "mean and deviation of the inputs" in render_report(normalised)
