@@ -3,6 +3,7 @@
 The ledger holds the digest of the file's bytes, so what a hospital approves is this file and no other.
 """
 
+import datetime
 import hashlib
 import math
 import tomllib
@@ -12,6 +13,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from fabric.contract.arguments import MSPID_PATTERN
 from gateway.errors import ConfigError
 from gateway.fhir.view_definition import SqlName, ViewDefinition
 from gateway.toml_file import Section, first_problem
@@ -23,7 +25,6 @@ MICRO = 1_000_000
 PATIENT_COLUMN = "patient"
 """Column that every view has: the key of the patient a row belongs to."""
 
-Scalar = Annotated[str, Field(strict=True)] | Annotated[bool, Field(strict=True)] | Annotated[int, Field(strict=True)] | float
 Count = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,62}$")]
@@ -36,6 +37,7 @@ def _printable(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_printable)]
+Scalar = Annotated[Text, Field(strict=True)] | Annotated[bool, Field(strict=True)] | Annotated[int, Field(strict=True)] | Number
 
 
 class TaskFileError(ConfigError):
@@ -52,6 +54,8 @@ class TaskSection(Section):
     """Why the data are used; hospitals' policies allow purposes."""
     permit: Annotated[Text, Field(max_length=200)] = ""
     """Identifier of the data permit or ethics vote; empty where none is needed."""
+    permit_expires: datetime.date | None = None
+    """The permit's last day, of UTC: nothing runs after it."""
     reward_tokens: Annotated[Count, Field(ge=0, le=1_000_000)]
     """Tokens put in escrow for all hospitals and rounds together."""
     minimum_hospitals: Annotated[Count, Field(ge=3, le=100)]
@@ -61,9 +65,20 @@ class TaskSection(Section):
     heartbeat_limit: Annotated[Count, Field(ge=1, le=1000)] = 6
     """Ledger heartbeats after which a phase goes on without the silent."""
 
+    @model_validator(mode="after")
+    def _expiry_of_a_permit(self) -> Self:
+        if self.permit_expires is not None and not self.permit:
+            raise ValueError("permit_expires is the last day of a permit; name the permit, or remove it")
+        return self
+
     @property
     def reward_micro(self) -> int:
         return self.reward_tokens * MICRO
+
+    @property
+    def last_day(self) -> str:
+        """`permit_expires` as it stands on the ledger: YYYY-MM-DD, or empty."""
+        return "" if self.permit_expires is None else self.permit_expires.isoformat()
 
 
 class CohortSection(Section):
@@ -74,6 +89,31 @@ class CohortSection(Section):
     """Fewest patients with a label that a hospital needs to take part."""
 
 
+_ORDERED = ("first", "latest", "slope")
+"""Aggregates that depend on the order of rows in time."""
+
+
+class IndexSection(Section):
+    """The moment in each patient's life from which is predicted: features are from before it, the label is from after it.
+
+    The beginning of a `date` for all, or the first row of a view, from `date` on where there is one. Not the last row: that a visit
+    was the last is only known later.
+    """
+
+    date: datetime.date | None = None
+    view: SqlName | None = None
+    where: dict[SqlName, Scalar] = Field(default_factory=dict)
+    """Only rows whose columns equal these values."""
+    time: SqlName | None = None
+    """Column that says when the row happened."""
+
+    @model_validator(mode="after")
+    def _date_or_view(self) -> Self:
+        if (self.view is None) != (self.time is None) or (self.view is None and (self.where or self.date is None)):
+            raise ValueError("give a date, or a view and its time, of which a patient's first row is the index")
+        return self
+
+
 class FeatureSection(Section):
     """One measurement of a patient: rows of a view, chosen by `where`, made one number or category by `aggregate`."""
 
@@ -82,15 +122,24 @@ class FeatureSection(Section):
     column: SqlName
     where: dict[SqlName, Scalar] = Field(default_factory=dict)
     """Only rows whose columns equal these values."""
-    aggregate: Literal["mean", "minimum", "maximum", "mode", "first", "last", "count"] = "mean"
-    order_by: SqlName | None = None
-    """Column that says which row is `first` or `last`."""
+    aggregate: Literal["mean", "min", "max", "mode", "first", "latest", "count", "slope", "time_since"] = "mean"
+    """`slope`: change per day. `time_since`: days from the latest moment in `column` to the index, or in `unit`."""
+    time: SqlName | None = None
+    """Column that says when a row happened. With an index, only rows that certainly had happened before it are used."""
+    window_days: Annotated[Number, Field(gt=0, le=100_000)] | None = None
+    """Only rows this long before the index; without it, all that is before."""
+    unit: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    """UCUM unit to which values are converted, and in which the bounds stand."""
+    unit_column: SqlName | None = None
+    """Column with the UCUM unit of each row's value."""
+    loinc: Annotated[str, Field(pattern=r"^[0-9]{1,7}-[0-9]$")] | None = None
+    """What is measured: needed where a mass becomes an amount of substance; values impossible for it are not used."""
     low: Number | None = None
     high: Number | None = None
-    """Bounds in the column's unit (years for dates): public knowledge, not the data's own. They are scaled to -1 and 1."""
+    """Bounds in the feature's unit (years for dates): public knowledge, not the data's own. They are scaled to -1 and 1."""
     outside: Literal["missing", "clamp"] = "missing"
     """Values outside the bounds: errors of recording, which count as missing, or real extremes, which count as the bound."""
-    categories: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = ()
+    categories: tuple[Annotated[Text, Field(min_length=1, max_length=200)], ...] = ()
     """Categories instead of bounds: one column of 0 or 1 for each; a value that is none of them counts as missing."""
     missing: Literal["middle", "indicator"] = "middle"
     """`middle`: 0 stands for a missing value. `indicator`: besides, a column of its own says 1 where the value is missing."""
@@ -107,11 +156,36 @@ class FeatureSection(Section):
             raise ValueError(f"feature {self.name} needs low and high with low < high, or categories")
         if self.categories and self.outside == "clamp":
             raise ValueError(f"feature {self.name} has categories, which have no bounds to clamp to; remove outside")
-        if (self.aggregate in ("first", "last")) != (self.order_by is not None):
-            raise ValueError(f'feature {self.name}: order_by belongs to the aggregates "first" and "last", and they need it')
-        if self.categories and self.aggregate not in ("mode", "first", "last"):
+        if self.categories and self.aggregate not in ("mode", "first", "latest"):
             raise ValueError(f'feature {self.name} has categories, which have no {self.aggregate}; set aggregate = "mode"')
         return self
+
+    @model_validator(mode="after")
+    def _time_and_unit(self) -> Self:
+        if self.aggregate in _ORDERED and self.time is None:
+            raise ValueError(f"feature {self.name} has the aggregate {self.aggregate}, which needs time, the column that says when")
+        if self.aggregate == "time_since":
+            if self.time is not None or self.unit_column is not None or self.loinc is not None:
+                raise ValueError(f"feature {self.name}: time_since counts from the moment in its column; remove time and unit_column")
+        elif (self.unit is None) != (self.unit_column is None):
+            raise ValueError(f"feature {self.name}: unit and unit_column belong together: what is wanted, and what each row has")
+        if self.loinc is not None and self.unit is None:
+            raise ValueError(f"feature {self.name}: loinc says how units convert; add unit and unit_column, or remove it")
+        if self.unit is not None and (self.categories or self.aggregate == "count"):
+            raise ValueError(f"feature {self.name}: categories and counts have no unit; remove it")
+        if self.window_days is not None and self.moment is None:
+            raise ValueError(f"feature {self.name}: window_days needs time, the column that says when")
+        return self
+
+    @property
+    def moment(self) -> str | None:
+        """Column that says when a row happened."""
+        return self.column if self.aggregate == "time_since" else self.time
+
+    @property
+    def columns(self) -> list[str]:
+        """Every column of the view that the feature reads, besides the patient's."""
+        return [self.column, *self.where, *(name for name in (self.time, self.unit_column) if name is not None)]
 
     @property
     def _low(self) -> float:
@@ -123,13 +197,28 @@ class FeatureSection(Section):
 
 
 class LabelSection(Section):
-    """What is predicted: 1 for patients with a row in the view, or with one of the `positive` values in `column`."""
+    """What is predicted: 1 for patients with a row in the view, or with one of the `positive` values in `column`.
+
+    With an index, only rows count that certainly happened after the gap and within the horizon, both in days from the index.
+    """
 
     name: Name
     view: SqlName
     where: dict[SqlName, Scalar] = Field(default_factory=dict)
     column: SqlName | None = None
     positive: tuple[Scalar, ...] = ()
+    time: SqlName | None = None
+    """Column that says when a row happened."""
+    gap_days: Annotated[Number, Field(ge=0, le=100_000)] = 0
+    horizon_days: Annotated[Number, Field(gt=0, le=100_000)] | None = None
+
+    @model_validator(mode="after")
+    def _after_the_gap(self) -> Self:
+        if self.time is None and (self.gap_days or self.horizon_days is not None):
+            raise ValueError("gap_days and horizon_days need time, the column that says when the label's rows happened")
+        if self.horizon_days is not None and self.horizon_days <= self.gap_days:
+            raise ValueError("horizon_days counts from the index like gap_days and must be larger; raise it or lower the gap")
+        return self
 
     @model_validator(mode="after")
     def _column_with_values(self) -> Self:
@@ -144,12 +233,22 @@ class ModelSection(Section):
     kind: Literal["logistic_regression", "mlp"]
     hidden: Annotated[tuple[Annotated[Count, Field(ge=1, le=4096)], ...], Field(max_length=8)] = ()
     """Units of each hidden layer."""
+    intercepts: tuple[Annotated[str, Field(pattern=f"^{MSPID_PATTERN}$")], ...] = ()
+    """MSP ids of hospitals that get an intercept of their own: an input that is 1 for their patients and 0 for all others."""
 
     @model_validator(mode="after")
     def _hidden_layers(self) -> Self:
         if (self.kind == "mlp") != bool(self.hidden):
             raise ValueError('hidden lists the layers of a model of kind "mlp", which needs at least one, and of no other kind')
+        _refuse_repeated("intercept of", list(self.intercepts))
         return self
+
+
+class NormalisationSection(Section):
+    """Round 0: mean and standard deviation of the features with bounds over all hospitals, under encryption and differential privacy."""
+
+    share: Annotated[Number, Field(gt=0, lt=1)] = 0.2
+    """What it takes of the privacy of the training patients: of the Rényi divergence that epsilon allows, at every order."""
 
 
 class TrainingSection(Section):
@@ -214,9 +313,11 @@ class TaskFile(Section):
     task: TaskSection
     views: Annotated[tuple[ViewDefinition, ...], Field(min_length=1, max_length=50)]
     cohort: CohortSection
+    index: IndexSection | None = None
     features: Annotated[tuple[FeatureSection, ...], Field(min_length=1, max_length=2000)]
     label: LabelSection
     model: ModelSection
+    normalisation: NormalisationSection | None = None
     training: TrainingSection
     privacy: PrivacySection
 
@@ -227,9 +328,29 @@ class TaskFile(Section):
         columns = {view.name: view.columns() for view in self.views}
         _require_columns(columns, "cohort", self.cohort.view, [])
         for feature in self.features:
-            needed = [feature.column, *feature.where] + ([feature.order_by] if feature.order_by else [])
-            _require_columns(columns, f"feature {feature.name}", feature.view, needed)
-        _require_columns(columns, "label", self.label.view, [*self.label.where] + ([self.label.column] if self.label.column else []))
+            _require_columns(columns, f"feature {feature.name}", feature.view, feature.columns)
+        label = self.label
+        _require_columns(columns, "label", label.view, [*label.where, *(name for name in (label.column, label.time) if name is not None)])
+        if self.index is not None and self.index.view is not None and self.index.time is not None:
+            _require_columns(columns, "index", self.index.view, [self.index.time, *self.index.where])
+        return self
+
+    @model_validator(mode="after")
+    def _times_agree(self) -> Self:
+        """An index divides what may be known from what is predicted: everything else must say on which side of it it lies."""
+        if self.index is not None:
+            if self.label.time is None:
+                raise ValueError("label: the task has an index, so the label needs time: only what happened after the index is predicted")
+            return self
+        if self.label.time is not None:
+            raise ValueError("label has time, but the task has no [index] for it to lie after; add the index, or remove time")
+        for feature in self.features:
+            if feature.window_days is not None or feature.aggregate == "time_since":
+                raise ValueError(f"feature {feature.name} looks back from an index, but the task has no [index]; add it")
+            if feature.time is not None and feature.aggregate not in _ORDERED:
+                raise ValueError(
+                    f"feature {feature.name}: time changes nothing of {feature.aggregate} without an [index]; remove it, or add the index"
+                )
         return self
 
     @model_validator(mode="after")
@@ -238,6 +359,8 @@ class TaskFile(Section):
             raise ValueError("task.minimum_hospitals is below task.group_size: no group could be full; raise the first or lower the second")
         if self.privacy.mode == "distributed" and self.training.local_steps != 1:
             raise ValueError('privacy.mode "distributed" adds noise once per sum; set training.local_steps to 1')
+        if self.normalisation is not None and all(feature.categories for feature in self.features):
+            raise ValueError("normalisation is of features with bounds, and the task has none; remove it")
         return self
 
     def view(self, name: str) -> ViewDefinition:

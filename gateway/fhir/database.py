@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+from numpy.typing import NDArray
 
 from gateway.fhir.errors import DataError
 from gateway.fhir.expressions import identifier, quote
@@ -20,6 +21,7 @@ _SETTINGS = {
     "autoload_known_extensions": "false",
     "temp_directory": "",  # nothing of a patient is spilled to a disk
     "memory_limit": MEMORY_LIMIT,
+    "streaming_buffer_size": "16MB",  # DuckDB reads on while rows are taken from it
     "TimeZone": "UTC",
     "enable_external_access": "false",
     "lock_configuration": "true",
@@ -50,7 +52,10 @@ def refusal(view: CompiledView, error: duckdb.Error) -> DataError:
 
 
 class Database:
-    """Tables named like the views, in the schema `rows`, hold their rows; resources pass through and are not kept."""
+    """Tables named like the views, in the schema `rows`, hold their rows; resources pass through and are not kept.
+
+    What a task makes of the rows stands in the schema `task`.
+    """
 
     def __init__(self, views: Views) -> None:
         self._views = views
@@ -58,6 +63,7 @@ class Database:
         """Types of which some view reads something."""
         self._connection = connect()
         self._connection.execute("CREATE SCHEMA rows")
+        self._connection.execute("CREATE SCHEMA task")
         for resource, structure in views.structures.items():
             self._connection.execute(f"CREATE TABLE {identifier(resource)} AS {_TYPED} LIMIT 0", [structure, ""])
         for view in views.views:
@@ -95,6 +101,18 @@ class Database:
         """Run a query of this package; raise DataError if it needs too much memory."""
         try:
             found: list[tuple[Any, ...]] = self._connection.execute(sql, list(values)).fetchall()
+        except duckdb.OutOfMemoryException:
+            raise DataError(_FULL) from None
+        return found
+
+    def make(self, table: str, sql: str, values: Sequence[Any] = ()) -> None:
+        """Keep the result of a query of this package as a table of the schema `task`; raise DataError if it needs too much memory."""
+        self.rows(f"CREATE OR REPLACE TABLE task.{identifier(table)} AS {sql}", values)
+
+    def columns(self, sql: str) -> dict[str, NDArray[Any]]:
+        """The result of a query of this package by columns, those with NULLs as masked arrays; raise DataError as `rows`."""
+        try:
+            found: dict[str, NDArray[Any]] = self._connection.execute(sql).fetchnumpy()
         except duckdb.OutOfMemoryException:
             raise DataError(_FULL) from None
         return found

@@ -17,14 +17,23 @@ class Decision:
     reason: str
 
 
-def decide(task: TaskFile, *, policy: PolicySection, budget: BudgetSection, patients: int) -> Decision:
-    """Judge a task for a hospital that has `patients` labelled patients for it. Whatever is not allowed is refused."""
+def decide(task: TaskFile, *, policy: PolicySection, budget: BudgetSection, patients: int, views_digest: str) -> Decision:
+    """Judge a task for a hospital that has `patients` labelled patients for it. Whatever is not allowed is refused.
+
+    `views_digest` is that of the task's SQL, as `consortium data explain` shows it.
+    """
     refusal = _refusal(task, policy=policy, budget=budget, patients=patients)
     if refusal is not None:
         return Decision("reject", refusal)
     if policy.approve == "manual":
         return Decision(
             "ask a person", "this hospital's policy leaves the decision to a person: `consortium task approve` or `task reject`"
+        )
+    if policy.views_digests and views_digest not in policy.views_digests:
+        return Decision(
+            "ask a person",
+            f"nobody here has read the task's SQL with the digest {views_digest}: `consortium data explain` shows it;"
+            " add the digest to policy.views_digests, or decide with `consortium task approve` or `task reject`",
         )
     return Decision("approve", "within this hospital's policy")
 

@@ -97,17 +97,18 @@ def test_what_a_task_reads_is_explained(capsys: Capture) -> None:
     assert len(answers[0]["digest"]) == 64
     assert run(["data", "explain", "--task", str(task)]) is ExitCode.OK
     text = capsys.readouterr().out
-    assert all(view["sql"] in text for view in answers[0]["views"])
+    assert all(each["sql"] in text for each in (*answers[0]["views"], *answers[0]["statements"]))
     assert answers[0]["digest"] in text
 
 
 def test_other_sql_has_another_digest(tmp_path: Path, capsys: Capture) -> None:
     digests = set()
-    for text in (TASK, TASK.replace("subject.getReferenceKey(Patient)", "subject.getReferenceKey()"), TASK.replace('"lab"', '"labs"')):
+    changes = [("", ""), ("subject.getReferenceKey(Patient)", "subject.getReferenceKey()"), ('"lab"', '"labs"'), ("high = 10", "high = 11")]
+    for text in (TASK.replace(old, new) for old, new in changes):
         (tmp_path / "task.toml").write_text(text, encoding="utf-8")
         assert run(["data", "explain", "--task", str(tmp_path / "task.toml"), "--format", "json"]) is ExitCode.OK
         digests.add(json.loads(capsys.readouterr().out)["data"]["digest"])
-    assert len(digests) == 3
+    assert len(digests) == 4
 
 
 def test_a_check_with_a_page(tmp_path: Path, hospital: Path, capsys: Capture) -> None:

@@ -73,10 +73,10 @@ def _when(date: str) -> datetime.datetime:
 
 ORACLES: dict[str, Callable[[list[tuple[float, str]]], float]] = {
     "mean": lambda rows: fmean(value for value, _ in rows),
-    "minimum": lambda rows: min(value for value, _ in rows),
-    "maximum": lambda rows: max(value for value, _ in rows),
+    "min": lambda rows: min(value for value, _ in rows),
+    "max": lambda rows: max(value for value, _ in rows),
     "first": lambda rows: min(rows, key=lambda row: (_when(row[1]), row[0]))[0],
-    "last": lambda rows: max(rows, key=lambda row: (_when(row[1]), row[0]))[0],
+    "latest": lambda rows: max(rows, key=lambda row: (_when(row[1]), row[0]))[0],
     "count": lambda rows: min(len(rows), 10),
 }
 
@@ -86,7 +86,7 @@ ORACLES: dict[str, Callable[[list[tuple[float, str]]], float]] = {
 def test_every_aggregate_is_what_plain_python_says(
     tmp_path: Path, rows: list[tuple[str, float, str]], aggregate: str, outside: str
 ) -> None:
-    order = 'order_by = "at"\n' if aggregate in ("first", "last") else ""
+    order = 'time = "at"\n' if aggregate in ("first", "latest") else ""
     task = _feature(
         f'name = "g"\nview = "lab"\ncolumn = "value"\naggregate = "{aggregate}"\n{order}low = 0\nhigh = 10\n'
         f'outside = "{outside}"\nmissing = "indicator"\n'
@@ -111,9 +111,9 @@ def test_every_aggregate_is_what_plain_python_says(
     assert quality.missing == sum(int(row[1]) for row in expected)
 
 
-@pytest.mark.parametrize(("aggregate", "scaled"), [("first", -0.4), ("last", 0.4)])
+@pytest.mark.parametrize(("aggregate", "scaled"), [("first", -0.4), ("latest", 0.4)])
 def test_of_values_at_one_time_the_smallest_is_first(tmp_path: Path, aggregate: str, scaled: float) -> None:
-    task = _feature(f'name = "g"\nview = "lab"\ncolumn = "value"\naggregate = "{aggregate}"\norder_by = "at"\nlow = 0\nhigh = 10\n')
+    task = _feature(f'name = "g"\nview = "lab"\ncolumn = "value"\naggregate = "{aggregate}"\ntime = "at"\nlow = 0\nhigh = 10\n')
     labs = [observation(f"o{value}", "a", valueQuantity={"value": value}, effectiveDateTime="2020") for value in (5, 7, 3, 4)]
     found = _extract(task, tmp_path, [patient("a"), patient("b"), condition("x", "b"), *labs])
     assert found.features[0, 0] == pytest.approx(scaled)
@@ -159,7 +159,7 @@ def test_rows_of_people_outside_the_cohort_are_ignored(tmp_path: Path) -> None:
         ('column = "value"\nlow = 0\nhigh = 1\nwhere = { code = 3 }\n', "3 cannot equal the column code of the view lab, which is code"),
         ('column = "value"\nlow = 0\nhigh = 1\nwhere = { value = "3" }\n', "'3' cannot equal the column value"),
         ('column = "value"\nlow = 0\nhigh = 1\nwhere = { value = true }\n', "True cannot equal the column value"),
-        ('column = "value"\nlow = 0\nhigh = 1\naggregate = "last"\norder_by = "code"\n', "order_by code is code"),
+        ('column = "value"\nlow = 0\nhigh = 1\naggregate = "latest"\ntime = "code"\n', "code of the view lab is code; name a column of"),
     ],
 )
 def test_features_that_do_not_fit_their_views_are_refused_without_data(lines: str, reason: str) -> None:

@@ -15,7 +15,7 @@ def test_every_sample_is_a_task_whose_views_compile() -> None:
     assert {sample.name for sample in samples} >= {"breast-cancer.toml", "heart.toml"}
     for sample in samples:
         task = load(sample)
-        assert {view.name for view in check(task).views} == {view.name for view in task.views}
+        assert {view.name for view in check(task).views.views} == {view.name for view in task.views}
 
 
 def test_numbers_for_the_ledger_are_rounded_against_the_spender() -> None:
@@ -67,8 +67,27 @@ def test_the_digest_is_that_of_the_bytes() -> None:
         ("high = 10", 'high = 10\ncategories = ["a"]', "feature glucose has bounds and categories"),
         ("low = 0\nhigh = 10", 'categories = ["a"]', 'feature glucose has categories, which have no mean; set aggregate = "mode"'),
         ("low = 0\nhigh = 10", 'categories = ["a", "a"]\naggregate = "mode"', "lists a category twice"),
-        ("high = 10", 'high = 10\naggregate = "last"', "order_by belongs to the aggregates"),
-        ("high = 10", 'high = 10\norder_by = "at"', "order_by belongs to the aggregates"),
+        ("high = 10", 'high = 10\naggregate = "latest"', "has the aggregate latest, which needs time, the column that says when"),
+        ("high = 10", 'high = 10\ntime = "at"', "time changes nothing of mean without an [index]; remove it"),
+        (
+            "high = 10",
+            'high = 10\naggregate = "latest"\ntime = "at"\nwindow_days = 3',
+            "looks back from an index, but the task has no [index]",
+        ),
+        ("high = 10", "high = 10\nwindow_days = 3", "window_days needs time"),
+        ("high = 10", 'high = 10\naggregate = "time_since"\ntime = "at"', "time_since counts from the moment in its column"),
+        ("high = 10", 'high = 10\nunit = "mg/dL"', "unit and unit_column belong together"),
+        ("high = 10", 'high = 10\nloinc = "2345-7"', "loinc says how units convert"),
+        ("high = 10", 'high = 10\nunit = "1"\nunit_column = "text"\naggregate = "count"', "categories and counts have no unit"),
+        ('where = { code = "glucose" }', 'where = { code = "glu\u202ecose" }', "control or invisible characters"),
+        ("[model]", "[index]\ndate = 2020-01-01\n[model]", "the task has an index, so the label needs time"),
+        ("[model]", "[index]\n[model]", "index: give a date, or a view and its time"),
+        ("[model]", '[index]\ndate = 2020-01-01\nview = "lab"\n[model]', "index: give a date, or a view and its time"),
+        ('view = "disease"\n\n[model]', 'view = "disease"\ngap_days = 3\n\n[model]', "gap_days and horizon_days need time"),
+        ('view = "disease"\n\n[model]', 'view = "lab"\ntime = "at"\n\n[model]', "label has time, but the task has no [index]"),
+        ('view = "disease"\n\n[model]', 'view = "lab"\ntime = "at"\ngap_days = -1\n[model]', "gap_days = -1 cannot be used"),
+        ('view = "disease"\n\n[model]', 'view = "lab"\ntime = "at"\ngap_days = 9\nhorizon_days = 9\n[model]', "must be larger"),
+        ("[model]", '[index]\nview = "lab"\ntime = "when"\n[model]', "index uses the column when, which the view lab does not have"),
         ('name = "disease"\nview', 'name = "disease"\npositive = ["x"]\nview', "column and positive belong together"),
         ('{ name = "born", path', '{ name = "patient", path', "view person names the column patient twice"),
         ('name = "patient", path = "getResourceKey()"', 'name = "person", path = "id"', "cohort uses the column patient"),
