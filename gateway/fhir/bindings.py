@@ -4,6 +4,9 @@ from typing import Any
 
 from gateway.fhir.elements import FhirVersion
 
+ENTERED_IN_ERROR = "entered-in-error"
+"""What a resource says of itself that the hospital recorded by mistake."""
+
 _OBSERVATION = ("registered", "preliminary", "final", "amended", "corrected", "cancelled", "entered-in-error", "unknown")
 
 _R4_STATUS = {
@@ -34,6 +37,11 @@ _CONCEPTS = {
 """Required bindings of concepts: code system and its codes."""
 
 
+def has_concepts(resource_type: str) -> bool:
+    """Whether `foreign_concept` looks at resources of this type."""
+    return any(owner == resource_type for owner, _ in _CONCEPTS)
+
+
 def foreign_concept(resource_type: str, resource: dict[str, Any]) -> str | None:
     """The first element of a valid resource whose required concept is none of its codes, or None."""
     for (owner, name), (system, codes) in _CONCEPTS.items():
@@ -44,7 +52,7 @@ def foreign_concept(resource_type: str, resource: dict[str, Any]) -> str | None:
 
 def entered_in_error(resource: dict[str, Any]) -> bool:
     """Whether the hospital itself marked a valid resource as wrong."""
-    return resource.get("status") == "entered-in-error" or "entered-in-error" in _codes(
+    return resource.get("status") == ENTERED_IN_ERROR or ENTERED_IN_ERROR in _codes(
         resource, "verificationStatus", f"{_CONDITION}ver-status"
     )
 

@@ -19,6 +19,7 @@ _PACKAGES: dict[FhirVersion, str] = {"R4": "fhir.resources.R4B", "R5": "fhir.res
 PRIMITIVES = {
     "boolean": "BOOLEAN",
     "integer": "BIGINT",
+    "integer64": "BIGINT",
     "positiveInt": "BIGINT",
     "unsignedInt": "BIGINT",
     "decimal": "DOUBLE",
@@ -88,6 +89,19 @@ def choices(type_name: str, version: FhirVersion) -> dict[str, tuple[str, ...]]:
         if choice:
             found[choice] = (*found.get(choice, ()), field.alias or name)
     return found
+
+
+@cache
+def required(type_name: str, version: FhirVersion) -> frozenset[str]:
+    """Elements that must be there, and choices of which one must."""
+    found = set()
+    for name, field in model(type_name, version).model_fields.items():
+        told = field.json_schema_extra or {}
+        if field.is_required() or told.get("element_required"):
+            found.add(field.alias or name)
+        if told.get("one_of_many_required"):
+            found.add(told["one_of_many"])
+    return frozenset(found)
 
 
 def _element(field: Any) -> ElementType:

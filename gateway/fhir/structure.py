@@ -56,3 +56,11 @@ class Node:
 def structure(shape: object) -> str:
     """A shape as the second argument of `json_transform`."""
     return json.dumps(shape, separators=(",", ":"))
+
+
+def column_type(shape: object) -> str:
+    """A shape as the type of a DuckDB column."""
+    if isinstance(shape, dict):
+        fields = ", ".join(f'"{name}" {column_type(part)}' for name, part in shape.items())
+        return f"STRUCT({fields})"
+    return f"{column_type(shape[0])}[]" if isinstance(shape, list) else str(shape)

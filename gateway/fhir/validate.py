@@ -1,5 +1,7 @@
 """Is a line a FHIR resource? Strict JSON, then the structure by fhir.resources, then the codes that FHIR binds as required.
 
+Most lines are accepted at once by gateway.fhir.acceptor; only this module refuses one.
+
 Reasons are short names that hold nothing of the resource, because they are counted, shown and written to the quarantine file.
 """
 
@@ -11,17 +13,19 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from gateway.fhir.acceptor import accept
 from gateway.fhir.bindings import STATUS, entered_in_error, foreign_concept
 from gateway.fhir.elements import PRIMITIVES, FhirVersion, elements, model
-
-MAX_DEPTH = 64
-"""Deepest nesting of a resource; real ones stay below twenty."""
+from gateway.fhir.json_depth import MAX_DEPTH, too_deep
 
 MAX_ID_LENGTH = 64
 """FHIR's limit, which fhir.resources does not enforce."""
 
 _KINDS: dict[str, tuple[type, ...]] = {"BOOLEAN": (bool,), "BIGINT": (int,), "DOUBLE": (int, float), "VARCHAR": (str,)}
 """What a primitive element must be in JSON. fhir.resources also takes "72.5" for a decimal and "yes" for a boolean; FHIR does not."""
+
+_INTEGER64 = (int, str)
+"""JSON's numbers are too small for it, so that FHIR R5 writes it as a string."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,15 @@ def resource(data: bytes | None, needed: frozenset[str] | None, version: FhirVer
     if data is None:
         raise RefusedLineError("too-long", "the line is longer than a resource may be")
     text = _text(data)
+    accepted = accept(text, version)
+    if accepted is None:
+        return _exactly(text, needed, version)
+    resource_type, identifier = accepted
+    return Resource(resource_type, identifier, text) if needed is None or resource_type in needed else None
+
+
+def _exactly(text: str, needed: frozenset[str] | None, version: FhirVersion) -> Resource | None:
+    """The judge of every line that is not accepted at once."""
     parsed = _json(text)
     if not isinstance(parsed, dict):
         raise RefusedLineError("not-fhir", "the line is JSON, but no object")
@@ -89,8 +102,7 @@ def _json(text: str) -> Any:
         raise
     except ValueError:
         raise RefusedLineError("bad-number", "an integer has too many digits") from None
-    # Counting brackets is cheap and never too low, so that almost no resource is walked.
-    if text.count("{") + text.count("[") > MAX_DEPTH and _deeper(parsed, MAX_DEPTH):
+    if too_deep(text, lambda: parsed):
         raise RefusedLineError("too-deep", f"nests deeper than {MAX_DEPTH} levels")
     return parsed
 
@@ -111,19 +123,6 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise RefusedLineError("bad-number", "a number is too large")
     return number
-
-
-def _deeper(value: Any, levels: int) -> bool:
-    level = [value]
-    for _ in range(levels):
-        level = [child for item in level for child in _children(item)]
-    return any(isinstance(item, dict | list) for item in level)
-
-
-def _children(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        return list(value.values())
-    return value if isinstance(value, list) else []
 
 
 def _check_structure(resource_type: str, text: str, version: FhirVersion) -> None:
@@ -150,13 +149,16 @@ def _element_name(part: Any) -> str:
 @cache
 def _bindings(type_name: str, version: FhirVersion) -> dict[str, tuple[str, tuple[type, ...], tuple[str, ...]]]:
     """Element → its type, what it must be in JSON (nothing for complex types) and its required codes (nothing where any will do)."""
-    found = {
-        name: (element.type, _KINDS[PRIMITIVES[element.type]] if element.type in PRIMITIVES else (), element.codes)
-        for name, element in elements(type_name, version).items()
-    }
+    found = {name: (element.type, _kinds(element.type), element.codes) for name, element in elements(type_name, version).items()}
     if type_name in STATUS[version]:
         found["status"] = ("code", (str,), STATUS[version][type_name])
     return found
+
+
+def _kinds(type_name: str) -> tuple[type, ...]:
+    if type_name == "integer64":
+        return _INTEGER64
+    return _KINDS[PRIMITIVES[type_name]] if type_name in PRIMITIVES else ()
 
 
 def _check_values(type_name: str, parsed: dict[str, Any], version: FhirVersion) -> None:

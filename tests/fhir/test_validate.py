@@ -129,6 +129,17 @@ def test_types_that_no_view_asks_for_are_not_validated() -> None:
     assert resource(b'{"resourceType":"Device","anything":1}', NEEDED) is None
 
 
+@pytest.mark.parametrize(("size", "valid"), [(123, True), ("123", True), (2**40, True), ("x", False), (1.5, False), (True, False)])
+def test_r5_has_whole_numbers_of_64_bits(size: object, valid: bool) -> None:
+    content = [{"attachment": {"contentType": "text/plain", "size": size}}]
+    line = json.dumps({"resourceType": "DocumentReference", "id": "d", "status": "current", "content": content}).encode()
+    if valid:
+        assert resource(line, None, "R5") is not None
+    else:
+        with pytest.raises(RefusedLineError, match="not-fhir"):
+            resource(line, None, "R5")
+
+
 def test_a_reason_holds_nothing_of_the_patient() -> None:
     canary = "Zaphod-4711"
     lines = [
