@@ -58,8 +58,19 @@ def warm_up() -> None:
     """Import torch and Opacus (about ten seconds) and train once, so that the first round does not wait. Run it at a gateway's start."""
     source = NoiseSource.from_system()
     spec = ModelSpec("logistic_regression", 1)
-    settings = {"clip": 1.0, "noise_multiplier": 1.0, "sampling_rate": 1.0, "learning_rate": 1.0}
-    train_round(spec, np.zeros(2), [[0.0]], [0], local_steps=1, noise=source, sampler=source, **settings)
+    train_round(
+        spec,
+        np.zeros(2),
+        [[0.0]],
+        [0],
+        clip=1.0,
+        noise_multiplier=1.0,
+        sampling_rate=1.0,
+        local_steps=1,
+        learning_rate=1.0,
+        noise=source,
+        sampler=source,
+    )
 
 
 def train_round(
@@ -75,13 +86,15 @@ def train_round(
     learning_rate: float,
     noise: NoiseSource,
     sampler: NoiseSource,
+    expected_of: int | None = None,
 ) -> Update:
     """Train from `parameters` on features (patients, inputs) and labels (patients,) of 0 and 1, both finite; one row is one patient.
 
     Each step draws every patient with probability `sampling_rate` (Poisson sampling, from `sampler`), clips each one's gradient to
     Euclidean norm `clip` by ghost clipping (Li et al. 2022, arXiv:2110.05679), adds Gaussian noise of standard deviation
     noise_multiplier * clip from `noise` to the sum, and moves by learning_rate / expected batch. A step that draws nobody is noise
-    alone. Raises TrainingError for unusable patients or settings and for gradients that overflow, ModelError if `parameters` do not
+    alone. The expected batch is that of `expected_of` patients, a public number, where some of them are not there any more. Raises
+    TrainingError for unusable patients or settings and for gradients that overflow, ModelError if `parameters` do not
     fit `spec`.
     """
     # Opacus takes seconds to import, which commands that never train must not pay.
@@ -93,7 +106,7 @@ def train_round(
 
     matrix, targets = _checked_patients(spec, features, labels)
     _check_settings(clip, noise_multiplier, sampling_rate, local_steps, learning_rate)
-    batch = expected_batch(patients=len(targets), sampling_rate=sampling_rate)
+    batch = expected_batch(patients=expected_of or len(targets), sampling_rate=sampling_rate)
     module = GradSampleModuleFastGradientClipping(to_module(spec, parameters), loss_reduction="sum", max_grad_norm=clip)
     descent = torch.optim.SGD(module.parameters(), lr=learning_rate / batch)
     optimizer = NoisyOptimizer(descent, clip=clip, noise_multiplier=noise_multiplier, noise=noise)

@@ -21,6 +21,7 @@ class PeerStub:
     def __init__(self, invocation: Invocation, ask: Ask) -> None:
         self._invocation = invocation
         self._ask = ask
+        self._put: set[str] = set()
         self.event: tuple[str, bytes] | None = None
         self.peer_failed = False  # the call must then fail even if the contract caught the error and went on
 
@@ -47,9 +48,11 @@ class PeerStub:
 
     def put_state(self, key: str, value: bytes) -> None:
         self._request(Message.PUT_STATE, chaincode_shim_pb2.PutState(key=checked_key(key), value=checked_value(key, value)))
+        self._put.add(key)
 
     def delete_state(self, key: str) -> None:
         self._request(Message.DEL_STATE, chaincode_shim_pb2.DelState(key=checked_key(key)))
+        self._put.discard(key)
 
     def get_state_validation_parameter(self, key: str) -> bytes:
         answer = self._request(Message.GET_STATE_METADATA, chaincode_shim_pb2.GetStateMetadata(key=checked_key(key)))
@@ -57,8 +60,9 @@ class PeerStub:
         return next((bytes(entry.value) for entry in entries if entry.metakey == VALIDATION_PARAMETER), b"")
 
     def set_state_validation_parameter(self, key: str, policy: bytes) -> None:
-        metadata = chaincode_shim_pb2.StateMetadata(metakey=VALIDATION_PARAMETER, value=checked_policy(key, policy))
-        self._request(Message.PUT_STATE_METADATA, chaincode_shim_pb2.PutStateMetadata(key=checked_key(key), metadata=metadata))
+        value = checked_policy(checked_key(key), policy, put=key in self._put)
+        metadata = chaincode_shim_pb2.StateMetadata(metakey=VALIDATION_PARAMETER, value=value)
+        self._request(Message.PUT_STATE_METADATA, chaincode_shim_pb2.PutStateMetadata(key=key, metadata=metadata))
 
     def get_state_by_range(self, start: str, end: str) -> Iterator[tuple[str, bytes]]:
         """Fetched in the peer's own page size; the peer closes an iterator left half-way when the call ends."""

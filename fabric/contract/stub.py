@@ -36,7 +36,7 @@ class Stub(Protocol):
         """The key's own endorsement policy, `common.SignaturePolicyEnvelope` bytes; b"" where it has none. Reads the key."""
 
     def set_state_validation_parameter(self, key: str, policy: bytes) -> None:
-        """Give a key that exists, or that this call writes, a policy of its own.
+        """Give a key to which this call has put a value a policy of its own; ValueError without, for that can stop every peer.
 
         From the next block on, changing key or policy takes endorsements that satisfy it, and no longer the contract's own policy.
         Whatever else in the same block writes the key, and comes later, is invalid.
@@ -63,10 +63,13 @@ def checked_value(key: str, value: bytes) -> bytes:
     return value
 
 
-def checked_policy(key: str, policy: bytes) -> bytes:
-    """The policy that `key` is to get, as every stub checks it."""
+def checked_policy(key: str, policy: bytes, *, put: bool) -> bytes:
+    """The policy that `key` is to get, as every stub checks it; `put` says whether the call has put a value to the key."""
     if not policy:
         raise ValueError(f"the policy of {key!r} is empty, and no transaction could ever read it")
+    if not put:
+        # A Fabric peer looks for the value in the block so far, takes a deletion for one, and ends with a panic, now and at every restart.
+        raise ValueError(f"{key!r} gets a policy without a value; if the block deletes the key before, every peer stops")
     return policy
 
 

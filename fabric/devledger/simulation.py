@@ -65,7 +65,7 @@ class SimulatedStub:
         return entry.policy if entry else b""
 
     def set_state_validation_parameter(self, key: str, policy: bytes) -> None:
-        self._policies[checked_key(key)] = checked_policy(key, policy)
+        self._policies[checked_key(key)] = checked_policy(key, policy, put=self._writes.get(key) is not None)
 
     def get_state_by_range(self, start: str, end: str) -> Iterator[tuple[str, bytes]]:
         """Asks nothing before the first entry is wanted, as on a real peer."""

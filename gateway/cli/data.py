@@ -4,24 +4,36 @@ import csv
 import json
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from gateway.cli.export import export
 from gateway.cli.options import PathType, format_option, speaks_json
 from gateway.cli.output import Result, table
+from gateway.cli.records import export_records
 from gateway.errors import InputError
 
 if TYPE_CHECKING:  # reading FHIR loads what other verbs do not need
     from gateway.fhir.check import CheckReport
+    from gateway.fhir.concept_maps import ConceptMaps
     from gateway.fhir.elements import FhirVersion
-    from gateway.fhir.extract import Extracted
+    from gateway.fhir.extract import Extracted, LeftOut
     from gateway.fhir.views import CompiledView
+    from gateway.task_file import TaskFile
+    from privacy.normalisation import InputNormalisation
 
 source_option = click.option("--source", type=PathType(), required=True, metavar="DIR", help="Folder of FHIR files.")
 task_option = click.option("--task", type=PathType(), required=True, metavar="FILE", help="The task file that names what is needed.")
 quarantine_option = click.option("--quarantine", type=PathType(), metavar="FILE", help="Where lines that cannot be used are listed.")
+maps_option = click.option(
+    "--concept-maps", type=PathType(), metavar="DIR", help="Folder of ConceptMaps that translate the hospital's own codes."
+)
+consent_option = click.option(
+    "--config", type=PathType(), metavar="FILE", help="A hospital's configuration, whose [consent] says who is left out."
+)
 version_option = click.option(
     "--fhir-version", type=click.Choice(["R4", "R5"]), default="R4", show_default=True, help="Release of FHIR that the files follow."
 )
@@ -29,7 +41,11 @@ version_option = click.option(
 
 @click.group()
 def data() -> None:
-    """Look at FHIR data, check them for a task, extract them, or write sample data."""
+    """Get FHIR data from a server, look at them, check them for a task, extract them, or write sample data."""
+
+
+data.add_command(export)
+data.add_command(export_records)
 
 
 @data.command()
@@ -64,11 +80,11 @@ def view(view: Path, source: Path, fhir_version: "FhirVersion") -> Result | None
 @task_option
 @format_option
 def explain(task: Path) -> Result:
-    """Show what a task would read: its views, their SQL, and the SQL's digest."""
+    """Show what a task would read: its views, all of its SQL, and the SQL's digest, to which an approval is bound."""
     from gateway.fhir.extract import check as check_task
     from gateway.task_file import load
 
-    views = check_task(load(task))
+    sql = check_task(load(task))
     found = [
         {
             "name": each.name,
@@ -77,25 +93,53 @@ def explain(task: Path) -> Result:
             "notes": list(each.notes),
             "sql": each.sql,
         }
-        for each in views.views
+        for each in sql.views.views
     ]
-    lines = [line for each in views.views for line in _explained(each)]
-    return Result({"digest": views.digest, "views": found, "reads": dict(views.structures)}, [*lines, f"digest of the SQL: {views.digest}"])
+    statements = [{"name": name, "sql": text} for name, text in sql.statements]
+    lines = [line for each in sql.views.views for line in _explained(each)]
+    lines += [line for name, text in sql.statements for line in (f"statement {name}", "", text, "")]
+    return Result(
+        {"digest": sql.digest, "views": found, "statements": statements, "reads": dict(sql.views.structures)},
+        [*lines, f"digest of the SQL: {sql.digest}"],
+    )
 
 
 @data.command()
 @source_option
 @click.option("--task", type=PathType(), metavar="FILE", help="A task file, to see what the data are worth to it.")
+@maps_option
+@consent_option
+@click.option("--model", type=PathType(), metavar="FILE", help="A model of the task, to compare with the federation's statistics in it.")
 @quarantine_option
 @click.option("--html", type=PathType(), metavar="FILE", help="Where the report is written as a page with plots.")
 @version_option
 @format_option
-def check(source: Path, task: Path | None, quarantine: Path | None, html: Path | None, fhir_version: "FhirVersion") -> Result:
+def check(
+    source: Path,
+    task: Path | None,
+    concept_maps: Path | None,
+    config: Path | None,
+    model: Path | None,
+    quarantine: Path | None,
+    html: Path | None,
+    fhir_version: "FhirVersion",
+) -> Result:
     """Validate every resource and say what is wrong with the data: lines, units, values, references, and what a task would miss."""
     from gateway.fhir.check import check_folder
     from gateway.task_file import load
 
-    report = check_folder(source, None if task is None else load(task), quarantine=quarantine, version=fhir_version)
+    found = None if task is None else load(task)
+    if found is None and (model is not None or config is not None):
+        raise click.UsageError("--model and --config belong to --task: they say who is in it, and how they compare")
+    report = check_folder(
+        source,
+        found,
+        quarantine=quarantine,
+        version=fhir_version,
+        maps=_maps(concept_maps),
+        left_out=_left_out(config, source),
+        federation=None if found is None or model is None else _federation(model, found),
+    )
     if html is not None:
         _write_page(report, html, title=f"Data of {source.resolve().name}")
     return Result(report.to_dict(), _lines(report) + ([f"report: {html}"] if html is not None else []))
@@ -104,12 +148,14 @@ def check(source: Path, task: Path | None, quarantine: Path | None, html: Path |
 @data.command()
 @source_option
 @task_option
+@maps_option
+@consent_option
 @quarantine_option
 @click.option("--out", type=PathType(), required=True, metavar="FILE", help="CSV file of features and label, readable by its owner only.")
 @format_option
-def extract(source: Path, task: Path, quarantine: Path | None, out: Path) -> Result:
+def extract(source: Path, task: Path, concept_maps: Path | None, config: Path | None, quarantine: Path | None, out: Path) -> Result:
     """Write the matrix that a task would train on, without patients' identifiers. For the hospital's own eyes."""
-    extracted = _extract(source, task, quarantine)
+    extracted = _extract(source, task, quarantine, concept_maps, config)
     try:
         # Opened with its final mode: patients' values must never be readable by others, not even for a moment.
         with os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", newline="", encoding="utf-8") as file:
@@ -137,11 +183,47 @@ def sample(out: Path, hospitals: int) -> Result:
     return Result({"folders": [str(folder) for folder in folders]}, [f"{len(folders)} hospitals' patients are in {out}"])
 
 
-def _extract(folder: Path, task: Path, quarantine: Path | None) -> "Extracted":
+def _extract(folder: Path, task: Path, quarantine: Path | None, concept_maps: Path | None, config: Path | None) -> "Extracted":
     from gateway.fhir.extract import extract
     from gateway.task_file import load
 
-    return extract(load(task), folder, quarantine=quarantine)
+    return extract(load(task), folder, quarantine=quarantine, maps=_maps(concept_maps), left_out=_left_out(config, folder))
+
+
+def _maps(folder: Path | None) -> "ConceptMaps | None":
+    from gateway.fhir.concept_maps import load_concept_maps
+
+    return None if folder is None else load_concept_maps(folder)
+
+
+def _left_out(config: Path | None, folder: Path) -> "LeftOut | None":
+    """Whom a hospital's [consent] leaves out of `folder` now; None where it asks nobody."""
+    from gateway.config import load_gateway_config
+
+    section = None if config is None else load_gateway_config(config).consent
+    return None if section is None else section.source(folder).read(datetime.now(UTC)).left_out
+
+
+def _federation(path: Path, task: "TaskFile") -> "InputNormalisation":
+    """The statistics of round 0 in a model file; raise InputError where the model is not of the task or has none."""
+    from gateway.hospital.plan import column_names
+    from privacy.models import ModelError, from_safetensors
+
+    try:
+        saved = from_safetensors(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"cannot read the model {path}: {error.strerror}") from error
+    except ModelError as error:
+        raise InputError(f"{path} is no model file: {error}") from error
+    if saved.spec.inputs != len(column_names(task)):
+        raise InputError(
+            f"the model {path} takes in {saved.spec.inputs} inputs, the task has {len(column_names(task))}; name a model of this task"
+        )
+    if saved.normalisation is None:
+        raise InputError(
+            f"the model {path} has no statistics of the federation: its task had no [normalisation], or round 0 was not accepted"
+        )
+    return saved.normalisation
 
 
 def _explained(view: "CompiledView") -> list[str]:
@@ -177,6 +259,7 @@ def _lines(report: "CheckReport") -> list[str]:
         *found,
         "",
         f"for the task: {task.patients} patients, {task.positive} with the label, {task.negative} without",
+        *(f"left out for lack of consent: {count} patients, {reason}" for reason, count in task.left_out.items()),
         f"quality {task.quality_ppm / 10_000:.1f} %",
         "",
         *table(("feature", "missing", "outside its bounds", "clamped"), features),

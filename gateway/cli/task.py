@@ -3,17 +3,23 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from fabric.client.gateway import Gateway
 from fabric.ledger import Ledger
-from fabric.ledger_views import TaskView
+from fabric.ledger_views import BudgetView, TaskTerms, TaskView
 from gateway.cli.connected import with_client, with_gateways, with_ledger
 from gateway.cli.options import PathType, config_option, format_option, speaks_json, task_id_option
 from gateway.cli.output import Result, table
 from gateway.connect import Access
 from gateway.errors import InputError, TaskIncomplete
+
+if TYPE_CHECKING:  # loaded by the verb that needs it
+    from gateway.researcher.task_plan import Verdict
+
+_SHORT = 12  # hex digits of a digest that people compare by eye
 
 document_option = click.option("--document", type=PathType(), required=True, metavar="FILE", help="The task file that was submitted.")
 
@@ -21,6 +27,37 @@ document_option = click.option("--document", type=PathType(), required=True, met
 @click.group()
 def task() -> None:
     """Submit, decide about, follow and finish training tasks."""
+
+
+@task.command()
+@click.argument("document", type=PathType(), metavar="FILE")
+@config_option
+@click.option(
+    "--patients", type=click.IntRange(1), metavar="N", help="Training patients of a hospital; default: the fewest that the task takes."
+)
+@format_option
+def plan(document: Path, config: Path, patients: int | None) -> Result:
+    """Tell what a task would cost each hospital's data, and whether that fits, before it is submitted."""
+    from gateway.researcher.task_plan import plan as judge
+    from gateway.task_file import parse
+
+    parsed = parse(_read(document), source=str(document))
+
+    async def budgets(ledger: Ledger) -> list[BudgetView]:
+        return [await ledger.budget(each.mspid, each.dataset) for each in await ledger.datasets()]
+
+    verdicts = judge(parsed, with_ledger(config, budgets), patients=patients or parsed.cohort.minimum_patients)
+    rows = [
+        (each.mspid, each.dataset, each.partition, each.epsilon, round(each.noise_multiplier, 3), round(each.epsilon_left, 4), _offer(each))
+        for each in verdicts
+    ]
+    refused = {(each.mspid, each.dataset) for each in verdicts if not each.fits}
+    fitting = len({each.mspid for each in verdicts if (each.mspid, each.dataset) not in refused})
+    lines = [
+        *table(("hospital", "data set", "patients", "ε asked", "noise", "ε left", "verdict"), rows),
+        f"{fitting} hospitals can take part; the task needs {parsed.task.minimum_hospitals}",
+    ]
+    return Result({"hospitals": fitting, "data_sets": [asdict(each) for each in verdicts]}, lines)
 
 
 @task.command()
@@ -183,6 +220,20 @@ def _decide(config: Path, task_id: str, *, approve: bool, reason: str) -> Result
     return Result({"task_id": task_id, "tx_id": tx_id}, [f"task {task_id} is {'approved' if approve else 'rejected'}"])
 
 
+def _permit(terms: TaskTerms) -> str:
+    expiry = f", valid until {terms.permit_expires}" if terms.permit_expires else ""
+    return f", permit {terms.permit}{expiry}" if terms.permit else ""
+
+
+def _offer(verdict: "Verdict") -> str:
+    if verdict.fits:
+        return "fits"
+    rounds = f"{verdict.most_rounds} rounds would at this noise"
+    if verdict.largest_epsilon is None:
+        return f"does not fit; {rounds}, and no amount of noise makes all of them fit"
+    return f"does not fit; {rounds}, all of them with ε = {verdict.largest_epsilon:.4g} (noise {verdict.its_noise_multiplier:.4g})"
+
+
 def _delivery(delivered: Sequence[str], refused: Mapping[str, str]) -> list[str]:
     return [f"{len(delivered)} gateways have its document", *(f"not delivered: {why}" for why in refused.values())]
 
@@ -200,12 +251,18 @@ def _lines(view: TaskView) -> list[str]:
     terms = view.terms
     lines = [
         f"{terms.title} ({terms.task_id})",
-        f"by {terms.organisation}, purpose {terms.purpose}{', permit ' + terms.permit if terms.permit else ''}",
+        f"by {terms.organisation}, purpose {terms.purpose}{_permit(terms)}",
         f"document {terms.digest}",
         f"{standing(view)}; round {view.round} of {terms.rounds}",
     ]
     rows = [
-        (each.mspid, "approved" if each.approved else f"rejected: {each.reason}", each.patients, f"{each.epsilon_micro / 1_000_000:g}")
+        (
+            each.mspid,
+            "approved" if each.approved else f"rejected: {each.reason}",
+            each.patients,
+            f"{each.epsilon_micro / 1_000_000:g}",
+            *((digest or "")[:_SHORT] for digest in (each.views_digest, each.cohort_digest)),
+        )
         for each in view.decisions
     ]
-    return [*lines, *table(("hospital", "decision", "patients", "ε allowed"), rows)]
+    return [*lines, *table(("hospital", "decision", "patients", "ε allowed", "SQL", "cohort"), rows)]

@@ -1,6 +1,6 @@
 """The page of `consortium data check`: one file that needs nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from string import Template
@@ -70,12 +70,19 @@ def _task(report: CheckReport) -> str:
 
 
 def _features(task: QualityReport) -> str:
-    rows = [(each.name, f"{each.missing}", f"{each.outside}", f"{each.clamped}") for each in task.features]
+    rows = [
+        (each.name, *(f"{count}" for count in (each.missing, each.outside, each.clamped, each.rows.kept)), _reasons(each.rows.dropped))
+        for each in task.features
+    ]
     return (
         f"<h2>For the task</h2><p>{task.patients} patients: {task.positive} with the label, {task.negative} without;"
         f" {task.unlabelled} of {task.cohort} in the cohort have none. Quality {task.quality_ppm / 10_000:.1f} %.</p>"
-        f'<div class="scroll">{table(("feature", "missing", "outside", "clamped"), rows)}</div>'
+        f'<div class="scroll">{table(("feature", "missing", "outside", "clamped", "rows used", "rows not used"), rows)}</div>'
     )
+
+
+def _reasons(dropped: Mapping[str, int]) -> str:
+    return ", ".join(f"{reason} {count}" for reason, count in dropped.items())
 
 
 def _shown(report: CheckReport) -> Sequence[Measurement]:

@@ -3,7 +3,7 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TextIO
 from gateway.fhir.content import ContentDigest
 from gateway.fhir.database import Database
 from gateway.fhir.elements import FhirVersion
-from gateway.fhir.errors import DataError
+from gateway.fhir.errors import CutFileError, DataError
 from gateway.fhir.quality import NOT_NEEDED, LineCounts
 from gateway.fhir.seen import Seen
 from gateway.fhir.sources import Line, files, lines
@@ -43,15 +43,20 @@ def load(
     quarantine: Path | None,
     version: FhirVersion = "R4",
     watch: Callable[[Resource], None] | None = None,
+    translate: Callable[[str], str] | None = None,
+    list_cut_files: bool = False,
 ) -> Loaded:
     """Fill `database` with the resources whose types are `needed`; with None, every type is read and shown to `watch`.
 
+    With `list_cut_files` what a cut file still gives is read, and its end counts as a line that is dropped: for who looks at the folder.
+    Who computes from it must not: a CutFileError says so.
+    `translate` changes a resource's text before the views read it; the digest is of what the hospital wrote.
     `quarantine` gets one JSON line for each line that is wrong: file, line, reason, detail; nothing of the resource itself.
     """
     sources = files(folder)
     try:
         with _open_quarantine(quarantine) as listing:
-            loader = _Loader(needed, database, listing, version, watch)
+            loader = _Loader(needed, database, listing, version, watch, translate, list_cut_files)
             for path in sources:
                 loader.read(path)
             loader.finish(folder)
@@ -74,10 +79,14 @@ class _Loader:
         listing: TextIO | None,
         version: FhirVersion,
         watch: Callable[[Resource], None] | None,
+        translate: Callable[[str], str] | None,
+        list_cut_files: bool,
     ) -> None:
         self._needed = needed
         self._version = version
         self._watch = watch
+        self._translate = translate
+        self._list_cut_files = list_cut_files
         self._database = database
         self._listing = listing
         self._seen = Seen()
@@ -90,7 +99,7 @@ class _Loader:
 
     def read(self, path: Path) -> None:
         before, unreadable = self.lines, 0
-        for line in lines(path):
+        for line in self._lines(path):
             self.lines += 1
             try:
                 self._keep(resource(line.data, self._needed, self._version))
@@ -99,6 +108,18 @@ class _Loader:
                 unreadable += error.reason in _NOT_TEXT
         if unreadable and unreadable == self.lines - before:
             raise DataError(f"{path} is not NDJSON: none of its {unreadable} lines is JSON; put one FHIR resource on each line")
+
+    def _lines(self, path: Path) -> Iterator[Line]:
+        last = 0
+        try:
+            for line in lines(path):
+                last = line.number
+                yield line
+        except CutFileError:
+            if not self._list_cut_files:
+                raise
+            self.lines += 1
+            self._drop(Line(path.name, last + 1, None), RefusedLineError("cut-file", "the file cannot be read beyond this line"))
 
     def finish(self, folder: Path) -> None:
         self._flush()
@@ -119,8 +140,9 @@ class _Loader:
             self._watch(found)
         if found.type not in self._database.resources:
             return
-        self._waiting.setdefault(found.type, []).append(found.text)
-        self._waiting_bytes += len(found.text)
+        text = found.text if self._translate is None else self._translate(found.text)
+        self._waiting.setdefault(found.type, []).append(text)
+        self._waiting_bytes += len(text)
         if self._waiting_bytes > _BATCH_BYTES:
             self._flush()
 

@@ -43,7 +43,7 @@ def profile(folder: Path, *, quarantine: Path | None, version: FhirVersion = "R4
     """Validate every resource of `folder` and describe what it holds. CPU-heavy; raises DataError with one sentence."""
     database, references = Database(compile_views(views(), version)), References()
     try:
-        loaded = load(folder, None, database, quarantine=quarantine, version=version, watch=references.add)
+        loaded = load(folder, None, database, quarantine=quarantine, version=version, watch=references.add, list_cut_files=True)
         measured, counts = measurements(database), references.counts()
         found = [
             *rules.in_lines(loaded.lines.read, loaded.lines.dropped),

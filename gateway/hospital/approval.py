@@ -1,14 +1,22 @@
 """Step 1 of a task: look at it, look at the data, decide by the hospital's policy, and sign the answer on the ledger."""
 
+import logging
+
 from fabric.ledger import Receipt
 from fabric.ledger_views import TaskView
 from gateway.errors import PolicyRefused
 from gateway.fhir.errors import DataError, ViewError
 from gateway.hospital.plan import model_spec, size_of
 from gateway.hospital.policy import Decision, decide
+from gateway.hospital.recorder import LEDGER
 from gateway.hospital.task_work import TaskWork
+from gateway.permit import check_permit
 from gateway.task_file import TaskFile, TaskFileError
 from privacy.models import ModelError, parameter_count
+
+log = logging.getLogger(__name__)
+
+UNFIT_DATA = "this hospital's data cannot serve the task; its own staff find the reason in the gateway's log"
 
 
 async def consider(work: TaskWork, view: TaskView) -> Decision:
@@ -18,18 +26,23 @@ async def consider(work: TaskWork, view: TaskView) -> Decision:
         refusal = _differs(file, view)
         if refusal is not None:
             return Decision("reject", refusal)
+        check_permit(view.terms.permit, view.terms.permit_expires, now=work.context.now())
         cohort = await work.cohort(view)
-    except (TaskFileError, DataError, ViewError, ModelError) as error:
-        # The reason stands on the ledger for all to read: where the hospital keeps its files does not belong there.
-        return Decision("reject", str(error).replace(str(work.context.config.gateway.data), "its data folder"))
+    except DataError as error:
+        # The reason stands on the ledger for all to read: what the sentence counts and where files lie does not belong there.
+        log.warning("task %s: %s", work.task_id, error)
+        return Decision("reject", UNFIT_DATA)
+    except (TaskFileError, ViewError, ModelError, PolicyRefused) as error:
+        return Decision("reject", str(error))
     config = work.context.config
-    return decide(file, policy=config.policy, budget=config.budget, patients=len(cohort.extracted.labels))
+    return decide(file, policy=config.policy, budget=config.budget, patients=len(cohort), views_digest=cohort.views_digest)
 
 
 async def approve(work: TaskWork, view: TaskView) -> Receipt:
-    """Sign the approval, bound to the document's digest, the caps and the last round."""
+    """Sign the approval, bound to the document's digest, the SQL that was read, the resources, the caps and the last round."""
     file, cohort = await work.file(view), await work.cohort(view)
     size = size_of(file, patients=len(cohort.train))
+    work.context.records.disclosed(view.terms, "approval", recipient=LEDGER, digest=view.terms.digest)
     return await work.context.ledger.approve_task(
         task_id=work.task_id,
         digest=view.terms.digest,
@@ -39,8 +52,10 @@ async def approve(work: TaskWork, view: TaskView) -> Receipt:
         delta_inverse=view.terms.delta_inverse,
         batch=size.batch,
         patients=size.patients,
-        quality_ppm=cohort.extracted.report.quality_ppm,
+        quality_ppm=cohort.report.quality_ppm,
         last_round=view.terms.rounds,
+        views_digest=cohort.views_digest,
+        cohort_digest=work.cohort_digest(cohort),
     )
 
 
@@ -64,11 +79,13 @@ def _differs(file: TaskFile, view: TaskView) -> str | None:
         "group_size": (file.task.group_size, view.terms.group_size),
         "purpose": (file.task.purpose, view.terms.purpose),
         "permit": (file.task.permit, view.terms.permit),
+        "permit_expires": (file.task.last_day, view.terms.permit_expires),
         "epsilon": (file.privacy.epsilon_micro, view.terms.epsilon_micro),
         "score_epsilon": (file.privacy.score_epsilon_micro, view.terms.score_epsilon_micro),
         "score_clip": (file.privacy.score_clip_micro, view.terms.score_clip_micro),
         "delta": (file.privacy.delta_inverse, view.terms.delta_inverse),
         "parameters": (parameter_count(model_spec(file)), view.terms.parameters),
+        "normalisation": (file.normalisation is not None, view.terms.normalisation),
     }
     for key, (in_file, on_ledger) in pairs.items():
         if in_file != on_ledger:

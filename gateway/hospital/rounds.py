@@ -16,10 +16,12 @@ from gateway.hospital.contribute import Contributor
 from gateway.hospital.open_sums import Opened, SumOpener
 from gateway.hospital.plan import Plan, column_names
 from gateway.hospital.score import commit_scores, reveal_scores
+from gateway.hospital.summed import Statistics, Summed, Updates
 from gateway.hospital.timing import Stopwatch
 from gateway.rpc import UNARY_TIMEOUT_SECONDS
 from privacy.ckks import ciphertext_size
-from privacy.models import ModelError, Vector, digest, from_safetensors, initial_parameters, to_safetensors
+from privacy.models import ModelError, SavedModel, Vector, digest, from_safetensors, initial_parameters, to_safetensors
+from privacy.normalisation import InputNormalisation
 
 log = logging.getLogger(__name__)
 
@@ -34,39 +36,37 @@ class Rounds:
     context: GatewayContext
     plan: Plan
     cohort: Cohort
+    """Of the patients who have not withdrawn: exchanged when one has, so nothing made of it is kept."""
     stopwatch: Stopwatch
     _settlements: dict[int, SettlementView] = field(default_factory=dict)
     _opened: tuple[int, int, Opened] | None = None
     _handed_over: set[tuple[int, str]] = field(default_factory=set)
-
-    @property
-    def limit_bytes(self) -> int:
-        return ciphertext_size(self.plan.parameters)
 
     async def act(self, task: TaskView, view: RoundView) -> None:
         """Do what this hospital owes in the round's phase. Doing it again does no harm: everything asks the ledger first."""
         match view.phase:
             case "commit":
                 if self.context.mspid in view.participants:
-                    await self._contributor().commit(view, await self.parameters_before(task, view.round))
+                    contributor = self._contributor(task, await self._summed(task, view))
+                    await contributor.commit(view, await self.parameters_before(task, view.round))
                 elif self.context.mspid in task.absent:
                     await self.context.ledger.rejoin(view.task_id)
             case "reveal":
-                await self._contributor().reveal(view)
+                await self._contributor(task, await self._summed(task, view)).reveal(view)
             case "sum":
-                await self._hand_over(view)
+                await self._hand_over(task, view)
                 if view.aggregator == self.context.mspid:
-                    await post_sums(self.context, self.plan, view, limit_bytes=self.limit_bytes, stopwatch=self.stopwatch)
+                    length = (await self._summed(task, view)).length
+                    await post_sums(self.context, length, view, limit_bytes=ciphertext_size(length), stopwatch=self.stopwatch)
             case "decrypt":
                 await self._decrypt(task, view)
             case "score_commit":
                 parameters = await self.parameters_before(task, view.round)
                 opened = await self._open(task, view, parameters)
-                await commit_scores(
-                    self.context, self._opener(), view, opened, parameters, self.cohort.validation, stopwatch=self.stopwatch
-                )
+                opener = await self._opener(task, view)
+                await commit_scores(self.context, opener, view, opened, parameters, self.cohort.validation, stopwatch=self.stopwatch)
             case "score_reveal":
-                await reveal_scores(self.context, view, stopwatch=self.stopwatch)
+                await reveal_scores(self.context, task.terms, view, stopwatch=self.stopwatch)
 
     def forget_before(self, task_id: str, round_number: int) -> None:
         """Drop what settled rounds left behind."""
@@ -88,6 +88,15 @@ class Rounds:
         """The newest accepted model."""
         return await self.parameters_before(task, task.round + (0 if task.phase == "rounds" else 1))
 
+    async def normalisation(self, task: TaskView) -> InputNormalisation | None:
+        """The normalisation of the model's inputs on which round 0 agreed; None where there is none, or it was not accepted."""
+        if not task.terms.normalisation:
+            return None
+        settlement = await self._settlement(task.terms.task_id, 0)
+        if not settlement.accepted or settlement.candidate is None:
+            return None
+        return InputNormalisation.from_vector(await self._accepted(task, 0, settlement.candidate.digest))
+
     async def export_model(self, task: TaskView) -> bytes:
         """The newest accepted model as a safetensors file that says where it comes from and what its inputs are."""
         metadata = {
@@ -97,32 +106,32 @@ class Rounds:
             "inputs": json.dumps(column_names(self.plan.task)),
             "label": self.plan.task.label.name,
         }
-        return to_safetensors(self.plan.spec, await self.latest_parameters(task), metadata)
+        return to_safetensors(self.plan.spec, await self.latest_parameters(task), metadata, await self.normalisation(task))
 
     async def _decrypt(self, task: TaskView, view: RoundView) -> None:
-        await self._hand_over(view)
-        await self._opener().give_share(task, view)
+        await self._hand_over(task, view)
+        await (await self._opener(task, view)).give_share(task, view)
         posted = {share.mspid for share in view.shares}
         if view.aggregator == self.context.mspid and view.candidate is None and posted >= set(view.quorum):
             opened = await self._open(task, view, await self.parameters_before(task, view.round))
             with self.stopwatch.measure("ledger"):
                 await self.context.ledger.post_candidate(
-                    task_id=view.task_id, round_number=view.round, digest=digest(opened.candidate), rejected_groups=opened.rejected
+                    task_id=view.task_id, round_number=view.round, digest=opened.digest, rejected_groups=opened.rejected
                 )
 
     async def _open(self, task: TaskView, view: RoundView, parameters: Vector) -> Opened:
         """Open the round's sums once and keep the candidate."""
         if self._opened is None or self._opened[:2] != (view.round, view.attempt):
-            opened = await self._opener().open(task, view, parameters)
+            opened = await (await self._opener(task, view)).open(task, view, parameters)
             self.context.state.keep_model(view.task_id, view.round, opened.candidate)
             self._opened = (view.round, view.attempt, opened)
         return self._opened[2]
 
-    async def _hand_over(self, view: RoundView) -> None:
+    async def _hand_over(self, task: TaskView, view: RoundView) -> None:
         """Give ciphertext and share to an aggregator that took over from a silent one."""
         if (view.round, view.aggregator) in self._handed_over or self.context.mspid not in view.revealed:
             return
-        await self._contributor().hand_over(view)
+        await self._contributor(task, await self._summed(task, view)).hand_over(view)
         self._handed_over.add((view.round, view.aggregator))
 
     async def _settlement(self, task_id: str, round_number: int) -> SettlementView:
@@ -131,33 +140,43 @@ class Rounds:
         return self._settlements[round_number]
 
     async def _accepted(self, task: TaskView, round_number: int, wanted: str) -> Vector:
+        """What a round's accepted candidate was, by its digest: parameters, or in round 0 the vector of the normalisation."""
+        normalisation = await self.normalisation(task) if round_number else None
         kept = self.context.state.model(task.terms.task_id, round_number)
-        if kept is not None and digest(kept) == wanted:
+        if kept is not None and digest(kept, normalisation) == wanted:
             return kept
         for mspid, endpoint in sorted(task.endpoints.items()):
             if mspid == self.context.mspid or not endpoint:
                 continue
             try:
-                fetched = await self._fetch_model(task.terms.task_id, mspid, endpoint)
+                saved = await self._fetch_model(task.terms.task_id, mspid, endpoint)
             except (grpc.aio.AioRpcError, ModelError) as error:
                 log.info("task %s: no model from %s: %s", task.terms.task_id, mspid, error)
                 continue
-            if digest(fetched) == wanted:
+            fetched = saved.parameters
+            if round_number == 0 and saved.normalisation is not None:
+                fetched = saved.normalisation.vector
+            if digest(fetched, normalisation) == wanted:
                 self.context.state.keep_model(task.terms.task_id, round_number, fetched)
                 return fetched
         raise Unavailable(f"no gateway that answers has the model of round {round_number} of task {task.terms.task_id}")
 
-    async def _fetch_model(self, task_id: str, mspid: str, endpoint: str) -> Vector:
+    async def _fetch_model(self, task_id: str, mspid: str, endpoint: str) -> SavedModel:
         stub = gateway_pb2_grpc.GatewayServiceStub(self.context.peers.channel(mspid, endpoint))
         request = gateway_pb2.FetchModelRequest(task_id=task_id)
         chunks = [part.chunk async for part in stub.FetchModel(request, timeout=UNARY_TIMEOUT_SECONDS)]
-        spec, vector = from_safetensors(b"".join(chunks))
-        if spec != self.plan.spec:
+        saved = from_safetensors(b"".join(chunks))
+        if saved.spec != self.plan.spec:
             raise ModelError(f"{mspid} sent a model of another shape")
-        return vector
+        return saved
 
-    def _contributor(self) -> Contributor:
-        return Contributor(self.context, self.plan, self.cohort.train, self.stopwatch)
+    async def _summed(self, task: TaskView, view: RoundView) -> Summed:
+        return Statistics(self.plan) if view.normalises else Updates(self.plan, await self.normalisation(task))
 
-    def _opener(self) -> SumOpener:
-        return SumOpener(self.context, self.plan, self.limit_bytes, self.stopwatch)
+    def _contributor(self, task: TaskView, summed: Summed) -> Contributor:
+        return Contributor(self.context, self.plan, summed, self.cohort.train, self.stopwatch, task.terms)
+
+    async def _opener(self, task: TaskView, view: RoundView) -> SumOpener:
+        summed = await self._summed(task, view)
+        normalisation = None if view.normalises else await self.normalisation(task)
+        return SumOpener(self.context, self.plan, summed, normalisation, ciphertext_size(summed.length), self.stopwatch)

@@ -11,7 +11,7 @@ import time
 
 from fabric.client.errors import ContractRefused, LedgerError
 from fabric.ledger_views import RoundView, TaskView
-from gateway.errors import ProductError
+from gateway.errors import PolicyRefused, ProductError
 from gateway.hospital.approval import approve, consider, reject
 from gateway.hospital.ceremony import commit_part, exchange_parts
 from gateway.hospital.context import GatewayContext
@@ -19,6 +19,8 @@ from gateway.hospital.evaluate import evaluate
 from gateway.hospital.misbehave import goes_silent
 from gateway.hospital.rounds import Rounds
 from gateway.hospital.task_work import TaskWork
+from gateway.permit import check_permit
+from privacy.ckks import ciphertext_size
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +70,7 @@ class TaskRunner:
                 pass
             self._wake.clear()
             await self._do_step()
+        self.context.data.forget(self.work.task_id)
         log.info("task %s is over", self.work.task_id)
 
     async def _do_step(self) -> None:
@@ -124,14 +127,18 @@ class TaskRunner:
         if view.phase == "proposed":
             await self._decide(view)
         elif self.context.mspid in view.participants:
+            if not view.over:
+                self._check_permit(view)
             if view.phase == "keys_commit":
                 await commit_part(self.context, view)
             elif view.phase == "keys_share":
                 await exchange_parts(self.context, view)
             elif view.phase == "rounds":
                 await self._round(view)
-            elif view.phase == "finished":
-                await self._evaluate(view)
+            elif view.over:
+                await self.context.records.models(view, self.context.ledger)
+                if view.phase == "finished":
+                    await self._evaluate(view)
 
     async def _decide(self, view: TaskView) -> None:
         if self.context.mspid not in view.hospitals or view.decision(self.context.mspid) is not None:
@@ -150,12 +157,15 @@ class TaskRunner:
         if self.round_view is None or self.round_view.round != view.round:
             self.context.state.forget_ceremony(self.work.task_id)
             rounds.forget_before(self.work.task_id, view.round)
+            await self.context.records.models(task, self.context.ledger)
         self.round_view = view
         await rounds.act(task, view)
 
     async def _rounds_of(self, task: TaskView) -> Rounds:
+        cohort = await self.work.cohort(task)
         if self._rounds is None:
-            self._rounds = Rounds(self.context, await self.work.plan(task), await self.work.cohort(task), self.work.stopwatch)
+            self._rounds = Rounds(self.context, await self.work.plan(task), cohort, self.work.stopwatch)
+        self._rounds.cohort = cohort
         return self._rounds
 
     async def _advance(self, view: TaskView) -> None:
@@ -180,21 +190,32 @@ class TaskRunner:
             return self.round_view is not None and self.round_view.aggregator == self.context.mspid
         return view.aggregators[view.turn : view.turn + 1] == (self.context.mspid,)
 
+    def _check_permit(self, view: TaskView) -> None:
+        check_permit(view.terms.permit, view.terms.permit_expires, now=self.context.now())
+
     async def _evaluate(self, task: TaskView) -> None:
         """Compute once what the hospital releases about the finished model, and keep it for the researcher."""
         if self.context.state.evaluation(self.work.task_id) is not None:
+            return
+        try:
+            self._check_permit(task)
+        except PolicyRefused as refusal:
+            # It will not be valid again: the task is over here, without an evaluation.
+            self.note = str(refusal)
+            log.warning("task %s: %s", self.work.task_id, refusal)
             return
         rounds = await self._rounds_of(task)
         parameters = await rounds.latest_parameters(task)
         result = await asyncio.to_thread(
             evaluate,
             rounds.plan,
-            rounds.cohort,
+            rounds.cohort.normalised(await rounds.normalisation(task)),
             parameters,
             mspid=self.context.mspid,
             task_id=self.work.task_id,
-            upload_bytes=rounds.limit_bytes,
+            upload_bytes=ciphertext_size(rounds.plan.parameters),
             seconds=self.work.stopwatch.seconds,
+            smallest_count=self.context.config.policy.smallest_count,
         )
         self.context.state.keep_evaluation(self.work.task_id, json.dumps(result).encode())
 

@@ -6,15 +6,16 @@ import secrets
 
 from fabric import canonical
 from fabric.contract.commitments import score_commitment
-from fabric.ledger_views import GroupScore, RoundView, Scores
+from fabric.ledger_views import GroupScore, RoundView, Scores, TaskTerms
 from gateway.hospital.cohort import Patients
 from gateway.hospital.context import GatewayContext
 from gateway.hospital.contribute import NONCE_BYTES
 from gateway.hospital.open_sums import Opened, SumOpener
 from gateway.hospital.plan import Plan
+from gateway.hospital.recorder import LEDGER
 from gateway.hospital.timing import Stopwatch
 from gateway.task_file import MICRO
-from privacy.models import Vector, digest
+from privacy.models import Vector
 from privacy.noise import NoiseSource
 from privacy.scoring import patient_losses, private_utility
 
@@ -48,7 +49,7 @@ async def commit_scores(
         )
 
 
-async def reveal_scores(context: GatewayContext, view: RoundView, *, stopwatch: Stopwatch) -> None:
+async def reveal_scores(context: GatewayContext, terms: TaskTerms, view: RoundView, *, stopwatch: Stopwatch) -> None:
     """Phase score_reveal: open the commitment."""
     mspid = context.mspid
     kept = context.state.scores(view.task_id, view.round)
@@ -57,6 +58,7 @@ async def reveal_scores(context: GatewayContext, view: RoundView, *, stopwatch: 
     content = canonical.loads(kept)
     scores = content["scores"]
     groups = tuple(GroupScore(**group) for group in scores["groups"])
+    context.records.disclosed(terms, "scores", recipient=LEDGER, round_number=view.round)
     with stopwatch.measure("ledger"):
         await context.ledger.reveal_scores(
             task_id=view.task_id,
@@ -67,8 +69,14 @@ async def reveal_scores(context: GatewayContext, view: RoundView, *, stopwatch: 
 
 
 def _score(mspid: str, opener: SumOpener, view: RoundView, opened: Opened, parameters: Vector, patients: Patients) -> Scores:
-    """Utilities in micro-nats: loss saved per patient by the candidate, and by a step along each group's mean alone."""
+    """Utilities in micro-nats: loss saved per patient by the candidate, and by a step along each group's mean alone.
+
+    Round 0 has nothing to score, and validation patients spend nothing: the committee says which candidate it computed.
+    """
+    if view.normalises:
+        return Scores(opened.digest, 0, ())
     plan: Plan = opener.plan
+    patients = patients.normalised(opener.normalisation)
     noise = NoiseSource.from_system()
     multiplier = plan.score_event().noise_multiplier
     before = patient_losses(plan.spec, parameters, patients.features, patients.labels)
@@ -84,4 +92,4 @@ def _score(mspid: str, opener: SumOpener, view: RoundView, opened: Opened, param
         for group, vector in sorted(opened.sums.items())
         if group != own
     )
-    return Scores(digest(opened.candidate), utility_micro(opened.candidate), groups)
+    return Scores(opened.digest, utility_micro(opened.candidate), groups)

@@ -4,6 +4,8 @@ import asyncio
 import logging
 import signal
 import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 
 import grpc
 from consortium.v1 import exchange_pb2, exchange_pb2_grpc, gateway_pb2, gateway_pb2_grpc
@@ -12,23 +14,32 @@ from grpc_reflection.v1alpha import reflection
 
 from fabric import canonical
 from fabric.client.errors import ContractRefused, LedgerError
+from fabric.contract.release import RELEASE, Release
+from fabric.crypto import IdentityError
 from fabric.devledger.port import is_busy
 from fabric.ledger import Ledger
 from fabric.ledger_views import TaskSummary
+from fabric.tls import TlsIdentity
+from fabric.watched import Watched
 from gateway.aggregator.blobs import BlobStore
 from gateway.aggregator.exchange import ExchangeService
 from gateway.config import GatewayConfig
-from gateway.connect import open_ledger, tls_identity
+from gateway.connect import open_ledger, watched_tls
+from gateway.contract_version import check_contract
 from gateway.errors import PortInUse
 from gateway.hospital.context import GatewayContext
 from gateway.hospital.hub import Hub
 from gateway.hospital.membership import TaskMembership
 from gateway.hospital.metrics import Metrics
 from gateway.hospital.misbehave import goes_silent
+from gateway.hospital.record_log import RecordLog
+from gateway.hospital.recorder import Recorder
 from gateway.hospital.runner import TaskRunner
 from gateway.hospital.service import GatewayService
 from gateway.hospital.state import StateStore
-from gateway.rpc import Peers, TlsIdentity, new_server
+from gateway.hospital.task_data import TaskData
+from gateway.metrics_port import metrics_served
+from gateway.rpc import Peers, new_server
 from gateway.trust_roots import TrustRoots, read_trust_roots
 from privacy import ckks, training
 
@@ -108,7 +119,7 @@ class GatewayProcess:
             try:
                 await self.context.ledger.heartbeat()
                 self.context.metrics.heartbeats.inc()
-            except LedgerError as error:
+            except (LedgerError, IdentityError) as error:  # the latter from a token that does not sign at the moment
                 log.warning("no heartbeat: %s", error)
             for runner in waiting:
                 runner.wake(moved=False)
@@ -145,23 +156,33 @@ async def serve(config: GatewayConfig) -> None:
     await run_gateway(config, stop)
 
 
-async def run_gateway(config: GatewayConfig, stop: asyncio.Event) -> None:
-    """Run a gateway until `stop` is set.
+def utc_now() -> datetime:
+    return datetime.now(UTC)
 
-    Raises ConfigError or IdentityError for files that cannot be used, PortInUse, and LedgerError where the ledger refuses.
+
+async def run_gateway(
+    config: GatewayConfig, stop: asyncio.Event, *, release: Release = RELEASE, now: Callable[[], datetime] = utc_now
+) -> None:
+    """Run a gateway until `stop` is set. `release`: of the contract, that this program is written for. `now`: its clock, in UTC.
+
+    Raises ConfigError or IdentityError for files that cannot be used and for a ledger whose contract this program does not understand,
+    PortInUse, and LedgerError where the ledger refuses.
     """
     if is_busy(config.gateway.listen):
         raise PortInUse(f"{config.gateway.listen} is taken by another program; stop it or set [gateway] listen to a free port")
-    identity = config.identity.load()
-    state = StateStore(config.gateway.state)
     client = open_ledger(config)
+    state = StateStore(config.gateway.state)
+    log_of_records = RecordLog(config.gateway.records)
     try:
-        tls = tls_identity(config)
+        tls = watched_tls(config)
+        ledger = Ledger(client)
+        check_contract(await ledger.version(), release)
         roots = await read_trust_roots(client)
         blobs = BlobStore(config.gateway.state / "exchange")
-        peers = Peers(identity, tls, roots)
-        context = GatewayContext(config, identity, client, Ledger(client), state, blobs, Hub(blobs, peers), peers, Metrics())
-        with context.metrics.served(config.gateway.metrics):
+        peers = Peers(client.identity.mspid, tls, roots)
+        recorder = Recorder(log_of_records, config.identity.mspid, now)
+        context = GatewayContext(config, client, ledger, state, blobs, Hub(blobs, peers), peers, Metrics(), TaskData(config), recorder, now)
+        with metrics_served(context.metrics.registry, config.gateway.metrics, "[gateway] metrics"):
             await _serve(context, tls, roots, stop)
         await peers.close()
     except ExceptionGroup as group:
@@ -169,10 +190,11 @@ async def run_gateway(config: GatewayConfig, stop: asyncio.Event) -> None:
         raise group.exceptions[0] from group
     finally:
         await client.close()
+        log_of_records.close()
         state.close()
 
 
-async def _serve(context: GatewayContext, tls: TlsIdentity, roots: TrustRoots, stop: asyncio.Event) -> None:
+async def _serve(context: GatewayContext, tls: Watched[TlsIdentity], roots: TrustRoots, stop: asyncio.Event) -> None:
     try:
         async with asyncio.TaskGroup() as jobs:
             membership = TaskMembership(context.ledger)
@@ -192,7 +214,7 @@ async def _serve(context: GatewayContext, tls: TlsIdentity, roots: TrustRoots, s
 
 
 async def _start_server(
-    context: GatewayContext, process: GatewayProcess, membership: TaskMembership, tls: TlsIdentity, roots: TrustRoots
+    context: GatewayContext, process: GatewayProcess, membership: TaskMembership, tls: Watched[TlsIdentity], roots: TrustRoots
 ) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
     server, credentials = new_server(tls, roots)
     service = GatewayService(context, roots, process.runner_of, process.runners)

@@ -1,5 +1,6 @@
 """The gateway's service for researchers, for other gateways and for the hospital's own staff."""
 
+import hashlib
 from collections.abc import AsyncIterator, Callable
 from importlib.metadata import version
 from typing import Any
@@ -98,6 +99,9 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
         evaluation = self._context.state.evaluation(request.task_id)
         if evaluation is None:
             raise TaskIncomplete(f"{self._context.mspid} has not evaluated task {request.task_id} yet; ask again when it has finished")
+        if caller.mspid != self._context.mspid:
+            digest = hashlib.sha256(evaluation).hexdigest()
+            self._context.records.disclosed(view.terms, "evaluation", recipient=caller.mspid, digest=digest)
         return gateway_pb2.GetEvaluationResponse(evaluation_json=evaluation)
 
     @answers_errors

@@ -5,16 +5,21 @@ store holds only what nobody else has: secrets, updates not yet opened, and wher
 """
 
 import fcntl
+import json
+import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from gateway.errors import ConfigError, VerificationFailed
 from gateway.hospital.frames import pack, unpack
+
+LeftOutWhen = Literal["at-approval", "since"]
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS item (
@@ -74,6 +79,23 @@ class StateStore:
     def keep_document(self, task_id: str, document: bytes) -> None:
         self._put(task_id, "document", 0, document)
 
+    def cohort_salt(self, task_id: str) -> bytes:
+        """The secret (32 bytes) with which the cohort's digest stands on the ledger: made once for a task. Secret."""
+        with self._transaction():
+            salt = self._get(task_id, "cohort-salt")
+            if salt is None:
+                salt = os.urandom(32)
+                self._put(task_id, "cohort-salt", 0, salt)
+        return salt
+
+    def left_out(self, task_id: str, when: LeftOutWhen) -> frozenset[str] | None:
+        """Patients who are out of the task for lack of consent, each as a keyed hash; None where nothing was noted."""
+        kept = self._get(task_id, f"left-out-{when}")
+        return None if kept is None else frozenset(json.loads(kept))
+
+    def keep_left_out(self, task_id: str, when: LeftOutWhen, hashes: Iterable[str]) -> None:
+        self._put(task_id, f"left-out-{when}", 0, json.dumps(sorted(hashes)).encode())
+
     def ceremony_part(self, task_id: str, attempt: int) -> CeremonyPart | None:
         data = self._get(task_id, "ceremony", attempt)
         if data is None:
@@ -128,7 +150,7 @@ class StateStore:
         self._put(task_id, "scores", round_number, scores)
 
     def model(self, task_id: str, round_number: int) -> np.ndarray | None:
-        """Parameters (float64, 1-D) of the model that round `round_number` started from or proposed."""
+        """What round `round_number` proposed (float64, 1-D): a model's parameters, or in round 0 the vector of a normalisation."""
         data = self._get(task_id, "model", round_number)
         return None if data is None else np.frombuffer(data, dtype="<f8").copy()
 
@@ -149,8 +171,9 @@ class StateStore:
         )
 
     def forget_models(self, task_id: str, *, before: int) -> None:
-        """Drop the models of rounds before the last accepted one. That one is kept however long ago it was."""
-        self._db.execute("DELETE FROM item WHERE task_id = ? AND number < ? AND kind = 'model'", (task_id, before))
+        """Drop the models of rounds before the last accepted one. That one is kept however long ago it was, and so is round 0's
+        normalisation."""
+        self._db.execute("DELETE FROM item WHERE task_id = ? AND number < ? AND number > 0 AND kind = 'model'", (task_id, before))
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

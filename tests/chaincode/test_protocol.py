@@ -103,11 +103,11 @@ async def test_a_peers_error_ends_the_call_and_is_never_a_value(peer, caplog, ki
     "step",
     [
         *(["get", ""], ["put", "", "v"], ["put", "k", ""], ["delete", ""], ["event", "", "payload"]),
-        *(["policy", ""], ["set_policy", "", "0a"], ["set_policy", "k", ""]),
+        *(["policy", ""], ["set_policy", "", "0a"], ["set_policy", "k", ""], ["set_policy", "no value put", "0a"]),
     ],
     ids=str,
 )
-async def test_what_is_empty_fails_the_call_as_on_the_embedded_ledger(peer, step) -> None:
+async def test_what_fabric_misreads_fails_the_call_as_on_the_embedded_ledger(peer, step) -> None:
     response = _response(await peer.invoke("tx", "script", dumps([step])))
     assert (response.status, response.message.partition(":")[0]) == (500, "INTERNAL")
     assert (peer.writes, peer.metadata_writes) == ({}, {})

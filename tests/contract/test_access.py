@@ -24,7 +24,8 @@ EXPECTED = {
         "commit reveal post_sums post_share object_sums post_candidate commit_scores reveal_scores "
         "organisations organisation identities budget datasets spends tasks task round settlement trust"
     ),
-    "researcher": "submit_task advance abort_task version organisations organisation identities budget datasets spends tasks task round settlement trust",
+    "researcher": "submit_task advance abort_task version organisations organisation identities budget datasets spends tasks task round "
+    "settlement trust",
     "auditor": "version organisations organisation identities budget datasets spends tasks task round settlement trust",
 }
 

@@ -147,6 +147,8 @@ async def test_a_task_from_registration_to_the_end() -> None:
     assert {view.mspid: view.trust_ppm for view in await lab.trust()}[names[0]] == settlement.hospitals[0].trust.trust_ppm > 0
     budget = await lab.budget(names[0], "patients")
     assert budget.filters[0].epsilon_spent_micro > 0
+    assert {(each.mspid, each.dataset) for each in await lab.datasets()} == {(f"H{number}MSP", "patients") for number in range(4)}
+    assert {each.task_id for each in await lab.spends(names[0], "patients")} == {TASK}
     assert [summary.phase for summary in await lab.tasks()] == ["rounds"]
     assert len(await lab.organisations()) == 5 and (await lab.organisation(LAB)).kind == "research"
     assert sum(identity.revoked for identity in await lab.identities()) == 4

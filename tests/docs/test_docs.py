@@ -16,12 +16,13 @@ from gateway import errors
 from gateway.cli.main import consortium
 from gateway.config import GatewayConfig
 from gateway.errors import ExitCode, ProductError
+from gateway.fhir.export.settings import load_data_section
 from gateway.fhir.extract import check
 from gateway.task_file import load as load_task
 from gateway.toml_file import validate
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("*.md")])
 SAMPLES = sorted(path for path in (ROOT / "deploy" / "samples").rglob("*") if path.is_file())
 RECORDS = sorted((ROOT / "docs" / "adr").glob("[0-9]*.md"))
 SHARED_OPTIONS = {"--format", "--help"}
@@ -195,6 +196,8 @@ def test_every_sample_parses(path: Path) -> None:
         check(load_task(path))
     elif path.name == "ledger.toml":
         load_ledger(path)
+    elif path.name == "export.toml":
+        load_data_section(path)
     else:
         pytest.fail(f"no loader is known for {name_of(path)}; add it to this test")
 

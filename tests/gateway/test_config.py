@@ -12,6 +12,8 @@ CLIENT = {
     "ledger": {"endpoint": "127.0.0.1:7051", "tls_ca": Path("pki/ca.pem")},
     "identity": {"mspid": "research", "certificate": Path("pki/cert.pem"), "private_key": Path("pki/key.pem")},
 }
+WITHOUT_KEY = {"mspid": "research", "certificate": Path("pki/cert.pem")}
+TOKEN = {"module": "/usr/lib/softhsm/libsofthsm2.so", "label": "hospital-a", "key": "gateway", "pin_file": "pin"}
 GATEWAY = {
     "": {"trial": True},
     **CLIENT,
@@ -57,6 +59,29 @@ def test_a_gateway_s_file_is_recognised_and_serves_and_calls_with_one_certificat
     assert config.policy.approve == "manual", "whatever is not said must not be automatic"
 
 
+@pytest.mark.parametrize("sections", [CLIENT, GATEWAY])
+def test_a_key_may_stay_on_a_token(tmp_path: Path, sections: dict[str, dict[str, object]]) -> None:
+    path = write(tmp_path, {**sections, "identity": WITHOUT_KEY, "identity.token": TOKEN})
+    token = load_client_config(path).identity.token
+    assert token is not None
+    assert (token.module, token.label, token.key, token.pin_file) == (Path(TOKEN["module"]), "hospital-a", "gateway", tmp_path / "pin")
+
+
+def test_the_documented_token_is_one(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
+    (example,) = (block for block in page.split("```")[1::2] if "[identity.token]" in block)
+    path = write(tmp_path, {**CLIENT, "identity": WITHOUT_KEY})
+    path.write_text(path.read_text(encoding="utf-8") + example, encoding="utf-8")
+    token = load_client_config(path).identity.token
+    assert token is not None
+    assert token.pin_file == tmp_path / "secrets/pin"
+
+
+def test_further_peers_are_kept_in_their_order(tmp_path: Path) -> None:
+    fallbacks = ("b.example:7051", "c.example:7051")
+    assert load_client_config(write(tmp_path, changed("ledger", fallbacks=list(fallbacks)))).ledger.fallbacks == fallbacks
+
+
 def test_budgets_are_rounded_against_the_spender(tmp_path: Path) -> None:
     budget = load_gateway_config(write(tmp_path, changed("budget", epsilon=0.1234567, delta=0.003))).budget
     assert budget.epsilon_micro == 123_456
@@ -78,6 +103,10 @@ def test_budgets_are_rounded_against_the_spender(tmp_path: Path) -> None:
         (changed("budget", dataset="My Data"), ["budget.dataset"]),
         (changed("identity", mspid="a/b"), ["identity.mspid"]),
         ({name: values for name, values in GATEWAY.items() if name != "budget"}, ["budget is missing", "add it"]),
+        (changed("ledger", fallbacks=["peer.example"]), ["ledger.fallbacks", "host:port"]),
+        ({**GATEWAY, "identity": WITHOUT_KEY}, ["identity", "write either private_key or [identity.token]"]),
+        ({**GATEWAY, "identity.token": TOKEN}, ["identity", "write either private_key or [identity.token]"]),
+        ({**GATEWAY, "identity": WITHOUT_KEY, "identity.token": {**TOKEN, "pin": "1234"}}, ["unknown key identity.token.pin"]),
     ],
 )
 def test_a_mistake_is_one_sentence_with_file_key_and_remedy(

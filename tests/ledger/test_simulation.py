@@ -37,6 +37,8 @@ def test_reads_and_writes_are_recorded_once_in_key_order(stub: SimulatedStub) ->
 def test_a_keys_policy_is_read_with_its_version_and_written_beside_its_value() -> None:
     table = Table({"k": Entry(b"1", Version(2, 0), b"policy")})
     stub = SimulatedStub(table, tx_id="t", mspid="AlphaMSP", certificate_pem=b"pem")
+    stub.put_state("z", b"1")
+    stub.put_state("k", b"2")
     stub.set_state_validation_parameter("z", b"first")
     stub.set_state_validation_parameter("z", b"last")
     stub.set_state_validation_parameter("k", b"another")
@@ -89,9 +91,11 @@ def test_the_last_event_wins(stub: SimulatedStub) -> None:
         lambda stub: stub.delete_state(""),
         lambda stub: stub.get_state_validation_parameter(""),
         lambda stub: stub.set_state_validation_parameter("k", b""),
+        lambda stub: stub.set_state_validation_parameter("a", b"policy"),
+        lambda stub: (stub.put_state("a", b"v"), stub.delete_state("a"), stub.set_state_validation_parameter("a", b"policy")),
         lambda stub: stub.set_event("", b""),
     ],
 )
 def test_what_fabric_refuses_or_misreads_is_refused(stub: SimulatedStub, mistake: object) -> None:
-    with pytest.raises(ValueError, match=r"empty|name"):
+    with pytest.raises(ValueError, match=r"empty|name|without a value"):
         mistake(stub)  # type: ignore[operator] # a plain lambda

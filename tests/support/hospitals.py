@@ -8,9 +8,10 @@ async with consortium(tmp_path, hospitals=4) as together:
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ from consortium.v1 import gateway_pb2, gateway_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from fabric.client.gateway import Gateway
+from fabric.contract.release import RELEASE, Release
 from fabric.crypto import fingerprint, load_certificate
 from fabric.devledger.config import load
-from fabric.devledger.server import start
+from fabric.devledger.server import Contract, DevLedger, start
 from fabric.ledger import Ledger
 from fabric.ledger_views import SettlementView, TaskView
 from gateway.config import GatewayConfig, Misbehaviour, load_client_config, load_gateway_config
@@ -32,6 +34,10 @@ from gateway.demo.hospitals import RESEARCH, DemoHospital
 from gateway.demo.network import DemoNetwork, create_network
 from gateway.fhir.samples import write_breast_cancer
 from gateway.hospital import serve
+from gateway.network.description import load as load_fabric
+from gateway.network.home import open_home
+from gateway.network.status import down
+from gateway.network.up import up
 from gateway.researcher.submit import submit_task
 from privacy import ckks, training
 from tests.support.ledger import free_port
@@ -43,6 +49,7 @@ TASK = """
 [task]
 title = "Ill or not"
 purpose = "testing"
+{permit}
 reward_tokens = 60
 minimum_hospitals = {minimum_hospitals}
 group_size = 3
@@ -79,7 +86,9 @@ view = "diagnosis"
 
 [model]
 kind = "logistic_regression"
+intercepts = {intercepts}
 
+{normalisation}
 [training]
 sampling_rate = 1.0
 learning_rate = 2.0
@@ -110,11 +119,20 @@ PATIENT, IMPATIENT = 60, 8
 
 
 def task_document(
-    *, rounds: int = 2, minimum_hospitals: int = 3, epsilon: float = 8, features: int = 2, heartbeat_limit: int = PATIENT
+    *,
+    rounds: int = 2,
+    minimum_hospitals: int = 3,
+    epsilon: float = 8,
+    features: int = 2,
+    heartbeat_limit: int = PATIENT,
+    normalisation: bool = False,
+    intercepts: tuple[str, ...] = (),
+    permit: str = "",
 ) -> bytes:
     described = "".join(FEATURE.format(number=number) for number in range(features))
     settings = {"rounds": rounds, "minimum_hospitals": minimum_hospitals, "epsilon": epsilon, "heartbeat_limit": heartbeat_limit}
-    return TASK.format(features=described, **settings).encode()
+    chosen = {"normalisation": "[normalisation]\n" if normalisation else "", "intercepts": json.dumps(intercepts), "permit": permit}
+    return TASK.format(features=described, **settings, **chosen).encode()
 
 
 def write_patients(folder: Path, *, patients: int, features: int, seed: int) -> Path:
@@ -160,18 +178,27 @@ class TogetherConsortium:
     """What a test sees of the consortium; hospitals are named by their MSP ids."""
 
     network: DemoNetwork
+    ledger: DevLedger | None  # None: a real Fabric network
     researcher: Access
     gateways: dict[str, RunningGateway] = field(default_factory=dict)
+    now: Callable[[], datetime] = serve.utc_now
+    """All gateways' clock; a test may set it on."""
 
     @property
     def mspids(self) -> tuple[str, ...]:
         return self.network.hospitals
 
-    async def start(self, mspid: str) -> None:
-        """Start a gateway and wait until it serves."""
+    async def upgrade(self, contract: Contract, release: Release) -> None:
+        """Stop the embedded ledger and start it with another version of the contract, as an operator would."""
+        assert self.ledger is not None
+        await self.ledger.stop()
+        self.ledger = await start(load(self.network.ledger_config), contract=contract, rules=release.rules)
+
+    async def start(self, mspid: str, *, release: Release = RELEASE) -> None:
+        """Start a gateway, written for this version of the contract, and wait until it serves."""
         config = load_gateway_config(self.network.gateway(mspid))
         stop = asyncio.Event()
-        job = asyncio.create_task(serve.run_gateway(config, stop))
+        job = asyncio.create_task(serve.run_gateway(config, stop, release=release, now=lambda: self.now()))
         self.gateways[mspid] = RunningGateway(config, stop, job)
         health = health_pb2_grpc.HealthStub(self.researcher.peers.channel(mspid, config.gateway.listen))
         while True:
@@ -240,8 +267,12 @@ async def consortium(
     misbehave: Mapping[int, Misbehaviour] | None = None,
     unreachable: tuple[int, ...] = (),
     metrics: bool = False,
+    fabric_home: Path | None = None,
 ) -> AsyncIterator[TogetherConsortium]:
-    """A registered consortium whose gateways run. Hospitals are numbered from 1; `unreachable` ones advertise no address."""
+    """A registered consortium whose gateways run. Hospitals are numbered from 1; `unreachable` ones advertise no address.
+
+    With `fabric_home` its ledger is a real Fabric network, described in `network.fabric`.
+    """
     cheats = misbehave or {}
     if sample_data:
         folders = write_breast_cancer(folder / "data", hospitals=hospitals)
@@ -251,13 +282,12 @@ async def consortium(
             for n in range(1, hospitals + 1)
         )
     found = [DemoHospital(data.name, data, cheats.get(number)) for number, data in enumerate(folders, start=1)]
-    network = create_network(folder / "network", found)
+    network = create_network(folder / "network", found, on_fabric=fabric_home is not None)
     for number, mspid in enumerate(network.hospitals, start=1):
-        _adapt(network.gateway(mspid), reachable=number not in unreachable, metrics=metrics)
+        _adapt(network.gateway(mspid), reachable=number not in unreachable, metrics=metrics, seconds=0.5 if fabric_home is None else 5.0)
     await asyncio.to_thread(_warm_up)
-    ledger = await start(load(network.ledger_config))
-    async with access(load_client_config(network.researcher)) as researcher:
-        together = TogetherConsortium(network, researcher)
+    async with _running(network, fabric_home) as ledger, access(load_client_config(network.researcher)) as researcher:
+        together = TogetherConsortium(network, ledger, researcher)
         try:
             await asyncio.gather(*(_register(network, mspid) for mspid in (*network.hospitals, RESEARCH)))
             await asyncio.gather(*(together.start(mspid) for mspid in network.hospitals))
@@ -265,7 +295,21 @@ async def consortium(
         finally:
             for mspid in tuple(together.gateways):
                 await together.stop(mspid)
-            await ledger.stop()
+            if together.ledger is not None:
+                await together.ledger.stop()
+
+
+@asynccontextmanager
+async def _running(network: DemoNetwork, fabric_home: Path | None) -> AsyncIterator[DevLedger | None]:
+    """The ledger; the embedded one is stopped by `consortium`, since an upgrade puts another in its place."""
+    if fabric_home is None:
+        yield await start(load(network.ledger_config))
+        return
+    try:
+        await asyncio.to_thread(up, load_fabric(network.fabric), open_home(fabric_home), print)
+        yield None
+    finally:
+        await asyncio.to_thread(down, load_fabric(network.fabric))
 
 
 @cache
@@ -275,12 +319,12 @@ def _warm_up() -> None:
     training.warm_up()
 
 
-def _adapt(config: Path, *, reachable: bool, metrics: bool) -> None:
+def _adapt(config: Path, *, reachable: bool, metrics: bool, seconds: float) -> None:
     """Heartbeats so fast that a test does not wait for the silent, and no address told to others where a test wants that."""
     text = config.read_text()
-    assert "heartbeat_seconds = 2.0" in text
     monitored = f'\nmetrics = "127.0.0.1:{free_port()}"' if metrics else ""
-    text = text.replace("heartbeat_seconds = 2.0", f"heartbeat_seconds = 0.5{monitored}")
+    text, changed = re.subn(r"heartbeat_seconds = .*", f"heartbeat_seconds = {seconds}{monitored}", text)
+    assert changed
     config.write_text(text if reachable else re.sub(r"advertise = .*", 'advertise = ""', text))
 
 
