@@ -71,7 +71,8 @@ def combine_groups(sums: Sequence[Vector], batches: Sequence[int]) -> Vector:
         raise ValueError("combining needs at least one group, and for each its sum and its expected batch")
     if len(sums) < 3:
         return np.asarray(reduce(np.add, sums) / float(sum(batches)), dtype=np.float64)
-    means = np.sort(np.stack([group_sum / float(batch) for group_sum, batch in zip(sums, batches, strict=True)]), axis=0)
+    # Adding zero turns -0 into 0, which sorting would leave in whatever order they came.
+    means = np.sort(np.stack([group_sum / float(batch) + 0.0 for group_sum, batch in zip(sums, batches, strict=True)]), axis=0)
     trim = max(1, len(sums) // 4)
     kept = means[trim : len(sums) - trim]
     return np.asarray(reduce(np.add, kept) / float(len(kept)), dtype=np.float64)
