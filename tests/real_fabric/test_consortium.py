@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from fabric.client.errors import ContractRefused
-from fabric.ledger import Ledger
 from gateway.auditor.export import export_ledger
 from gateway.auditor.verify import Recomputed, verify_file, verify_ledger
-from tests.real_fabric.consortium import DATASET, GATEWAY, MSPIDS, RESEARCHER, SPENDS, Consortium, digest
+from tests.real_fabric.consortium import DATASET, MSPIDS, SPENDS, Consortium, digest, registered
 from tests.support.fabric_network import FabricNetwork
 
 pytestmark = pytest.mark.fabric
@@ -20,26 +19,7 @@ TOKENS = 1000 * 1_000_000  # micro-tokens minted for an organisation
 
 @pytest.fixture
 async def consortium(network: FabricNetwork, connect) -> Consortium:
-    """The hospitals with their gateways, a researcher and data sets, registered once for all tests here."""
-
-    def ledger(mspid: str, user: str) -> Ledger:
-        return Ledger(connect(mspid, user, chaincode="consortium"))
-
-    members = Consortium({mspid: ledger(mspid, GATEWAY) for mspid in MSPIDS}, ledger(MSPIDS[0], RESEARCHER))
-    await asyncio.gather(*(_register(network, ledger(mspid, "admin"), mspid) for mspid in MSPIDS))
-    return members
-
-
-async def _register(network: FabricNetwork, admin: Ledger, mspid: str) -> None:
-    try:
-        await admin.register_organisation(name=f"Hospital of {mspid}", kind="hospital")
-    except ContractRefused as refused:
-        assert refused.code == "ALREADY_REGISTERED"
-        return
-    gateway, researcher = network.identity(mspid, GATEWAY), network.identity(mspid, RESEARCHER)
-    await admin.register_identity(role="gateway", fingerprint=gateway.fingerprint, endpoint="gateway.example:7443")
-    await admin.register_identity(role="researcher", fingerprint=researcher.fingerprint, endpoint="")
-    await admin.register_dataset(dataset=DATASET, epsilon_micro=20_000_000, delta_inverse=10_000)
+    return await registered(network, connect)
 
 
 async def test_anyone_may_ask_for_the_version(connect) -> None:

@@ -56,7 +56,8 @@ def test_the_rendered_profile_makes_the_first_block(fabric_home: Path, tmp_path:
     assert orderer_addresses(envelope) == tuple(OrdererAddress(f"{each.host}:7050", "OMSP") for each in orderers)
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+# Each example starts a program, which takes what it takes.
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(before=config_groups(), after=config_groups())
 def test_updates_are_computed_as_configtxlator_computes_them(
     fabric_home: Path, tmp_path: Path, before: configtx_pb2.ConfigGroup, after: configtx_pb2.ConfigGroup

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from fabric_protos.peer import chaincode_shim_pb2
 
@@ -10,6 +10,7 @@ from fabric.canonical import dumps
 from fabric.chaincode.messages import Message
 from fabric.contract.errors import ContractError
 from fabric.contract.stub import Stub
+from tests.support.scripted_calls import run_script
 
 SECRET = "patient-4711"  # what failing calls hold, and no log may show
 
@@ -56,6 +57,17 @@ def _first(stub: Stub, args: Sequence[str]) -> bytes:
     return b""
 
 
+def _guard(stub: Stub, args: Sequence[str]) -> bytes:
+    """`guard key value policy`: writes a key with an endorsement policy of its own, in hex."""
+    stub.put_state(args[0], args[1].encode())
+    stub.set_state_validation_parameter(args[0], bytes.fromhex(args[2]))
+    return b""
+
+
+def _policy(stub: Stub, args: Sequence[str]) -> bytes:
+    return stub.get_state_validation_parameter(args[0]).hex().encode()
+
+
 def _increment(stub: Stub, args: Sequence[str]) -> bytes:
     value = int(stub.get_state(args[0]) or b"0") + 1
     stub.put_state(args[0], str(value).encode())
@@ -80,9 +92,8 @@ def _caller(stub: Stub, args: Sequence[str]) -> bytes:
 
 
 def _transient(stub: Stub, args: Sequence[str]) -> bytes:
-    """Writes nothing of it; the stub of the embedded ledger need not have it."""
-    sent: Mapping[str, bytes] = getattr(stub, "transient", {})
-    return dumps(sorted((name, len(value)) for name, value in sent.items()))
+    """Writes nothing of it."""
+    return dumps(sorted((name, len(value)) for name, value in stub.transient.items()))
 
 
 def _refuse(stub: Stub, args: Sequence[str]) -> bytes:
@@ -140,6 +151,8 @@ _FUNCTIONS: dict[str, Callable[[Stub, Sequence[str]], bytes]] = {
     "fill": _fill,
     "range": _range,
     "first": _first,
+    "guard": _guard,
+    "policy": _policy,
     "increment": _increment,
     "count": _count,
     "announce": _announce,
@@ -154,4 +167,5 @@ _FUNCTIONS: dict[str, Callable[[Stub, Sequence[str]], bytes]] = {
     "swallow": _swallow,
     "differ": _differ,
     "wait": _wait,
+    "script": run_script,
 }
