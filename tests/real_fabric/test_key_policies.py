@@ -6,6 +6,8 @@ from contextlib import AsyncExitStack
 from dataclasses import asdict, replace
 from typing import Any
 
+import grpc
+import grpc.aio
 import pytest
 from fabric_protos.common import common_pb2
 from fabric_protos.peer import proposal_pb2, proposal_response_pb2, transaction_pb2
@@ -18,7 +20,7 @@ from fabric.crypto import SigningIdentity
 from fabric.rwset import MetadataWrite, NamespaceRwset, Write, build_rwset, parse_rwset
 from fabric.transactions import EndorserTransaction, parse_envelope
 from fabric.verify import verify_blocks
-from tests.real_fabric.consortium import DATASET, GATEWAY, MSPIDS, SPENDS, Consortium, digest, registered
+from tests.real_fabric.consortium import CATCH_UP_SECONDS, CATCH_UP_TRIES, DATASET, GATEWAY, MSPIDS, SPENDS, Consortium, digest, registered
 from tests.support.fabric_network import FabricNetwork
 from tests.support.raw_client import RawClient, raw_client
 
@@ -49,8 +51,19 @@ async def consortium(network: FabricNetwork, connect) -> Consortium:
 
 async def called(client: RawClient, *args: bytes, by: Sequence[str]) -> int:
     """Validation code of a call that the peers of `by` endorsed."""
-    proposal = client.proposal(*args)
-    return await handed_in(client, proposal.tx_id, await client.endorse(proposal, organisations=by))
+    tries = CATCH_UP_TRIES
+    while True:
+        proposal = client.proposal(*args)
+        try:
+            payload = await client.endorse(proposal, organisations=by)
+            break
+        except grpc.aio.AioRpcError as error:
+            # A peer of `by` may be a block behind what the call builds on.
+            tries -= 1
+            if error.code() is not grpc.StatusCode.ABORTED or not tries:
+                raise
+            await asyncio.sleep(CATCH_UP_SECONDS)
+    return await handed_in(client, proposal.tx_id, payload)
 
 
 async def handed_in(client: RawClient, tx_id: str, payload: bytes) -> int:
