@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.fhir.database import Database
 from gateway.fhir.elements import FhirVersion
 from gateway.fhir.view_definition import view_definition
 from gateway.fhir.views import Views, compile_views
+from tests.support.compiled_views import compiled_rows
 from tests.support.fhir_folders import SHARED_DATA
 from tests.support.plain_views import PlainViews
 
@@ -131,17 +131,6 @@ def compiled_view(name: str, version: FhirVersion) -> Views:
     return compile_views([view_definition({"name": "tested", **VIEWS[name]})], version)
 
 
-def compiled_rows(name: str, resources: list[dict[str, Any]], version: FhirVersion) -> list[dict[str, Any]]:
-    views = compiled_view(name, version)
-    compiled = views.views[0]
-    database = Database(views)
-    wanted = [json.dumps(resource) for resource in resources if resource["resourceType"] == compiled.resource]
-    if wanted:
-        database.insert(compiled.resource, wanted)
-    names = [each.name for each in compiled.columns]
-    return [dict(zip(names, row, strict=True)) for row in database.rows("SELECT * FROM rows.tested", [])]
-
-
 def comparable(rows: list[dict[str, Any]]) -> list[str]:
     """Rows without their order; numbers to twelve digits, and an empty collection is no value."""
     return sorted(json.dumps({name: plain(value) for name, value in sorted(row.items())}) for row in rows)
@@ -172,7 +161,7 @@ def test_real_resources(folder: Path) -> None:
     compared = 0
     for name, view in VIEWS.items():
         expected = list(oracle.rows(view, resources))
-        assert comparable(compiled_rows(name, resources, "R4")) == comparable(expected), name
+        assert comparable(compiled_rows(compiled_view(name, "R4"), resources)) == comparable(expected), name
         compared += len(expected)
     assert compared > PER_FILE
 
@@ -238,4 +227,4 @@ def numbered(kind: str, content: st.SearchStrategy[dict[str, Any]]) -> st.Search
 def test_generated_resources(version: FhirVersion, resources: list[dict[str, Any]]) -> None:
     oracle = PlainViews(version)
     for name, view in VIEWS.items():
-        assert comparable(compiled_rows(name, resources, version)) == comparable(list(oracle.rows(view, resources))), name
+        assert comparable(compiled_rows(compiled_view(name, version), resources)) == comparable(list(oracle.rows(view, resources))), name

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from gateway.fhir.database import Database
 from gateway.fhir.elements import FhirVersion
 from gateway.fhir.errors import DataError, ViewError
 from gateway.fhir.view_definition import view_definition
 from gateway.fhir.views import compile_views
+from tests.support.compiled_views import compiled_rows
 from tests.support.fhir_folders import SHARED_DATA
 
 SUITE = SHARED_DATA / "sql_on_fhir_tests"
@@ -28,14 +28,7 @@ CASES = list(_cases())
 
 
 def _rows(resources: list[dict[str, Any]], view: dict[str, Any], version: FhirVersion) -> list[dict[str, Any]]:
-    views = compile_views([view_definition({"name": "tested", **view})], version)
-    compiled = views.views[0]
-    database = Database(views)
-    wanted = [json.dumps(resource) for resource in resources if resource["resourceType"] == compiled.resource]
-    if wanted:
-        database.insert(compiled.resource, wanted)
-    names = [column.name for column in compiled.columns]
-    return [dict(zip(names, row, strict=True)) for row in database.rows("SELECT * FROM rows.tested", [])]
+    return compiled_rows(compile_views([view_definition({"name": "tested", **view})], version), resources)
 
 
 def _comparable(rows: list[dict[str, Any]], names: list[str]) -> list[str]:
