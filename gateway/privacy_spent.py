@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fabric.ledger_views import BudgetView, SpentView
+from gateway.spends import from_ledger
 from gateway.task_file import MICRO
-from privacy.accounting import SpendEvent, epsilon_at_orders, epsilon_pld, epsilon_prv, spend_event
+from privacy.accounting import epsilon_at_orders, epsilon_pld, epsilon_prv
 
 
 @dataclass(frozen=True)
@@ -34,23 +35,16 @@ def spent(budget: BudgetView, events: Sequence[SpentView]) -> list[PartitionSpen
     for each in budget.filters:
         own = [event for event in events if event.partition == each.partition]
         ledger = each.epsilon_spent_micro / MICRO
-        all_events = [event_of(event) for event in own]
+        all_events = [from_ledger(event) for event in own]
         found.append(
             PartitionSpent(
                 partition=each.partition,
                 opinions=Opinions(ledger, epsilon_pld(all_events, delta=delta), epsilon_prv(all_events, delta=delta)),
                 left=max(0.0, budget.epsilon_micro / MICRO - ledger),
                 by_task={
-                    task_id: epsilon_at_orders([event_of(event) for event in own if event.task_id == task_id], delta=delta)
+                    task_id: epsilon_at_orders([from_ledger(event) for event in own if event.task_id == task_id], delta=delta)
                     for task_id in dict.fromkeys(event.task_id for event in own)
                 },
             )
         )
     return found
-
-
-def event_of(event: SpentView) -> SpendEvent:
-    """An event on the ledger as the accountants take it."""
-    return spend_event(
-        noise_multiplier=event.noise_multiplier_micro / MICRO, sampling_rate=event.sampling_rate_ppm / MICRO, steps=event.steps
-    )

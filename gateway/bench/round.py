@@ -11,10 +11,10 @@ from typing import Any
 
 from fabric.devpki import create_organisation
 from fabric.tls import TlsIdentity
-from gateway.bench.codecs import NvflareParameters, Ours, Plain, our_codecs
+from gateway.bench.codecs import NvflareParameters, Plain, our_codecs
 from gateway.bench.machine import describe
 from gateway.bench.results import BenchReport, Measurement, Value
-from gateway.bench.round_roles import AGGREGATOR, Member, Setting, Told, aggregator, hospital
+from gateway.bench.round_roles import AGGREGATOR, Made, Member, Setting, Told, aggregator, hospital
 from gateway.errors import Unavailable
 
 VARIANTS = ("ours", "plain", "nvflare_parameters")
@@ -53,7 +53,7 @@ def _measure(variant: str, parameters: int, hospitals: int, rounds: int) -> Meas
     return _measurement(variant, setting, told[0], told[1:])
 
 
-def _codecs(variant: str, setting: Setting) -> Sequence[Plain | Ours | bytes]:
+def _codecs(variant: str, setting: Setting) -> Sequence[Made]:
     """The aggregator's and then each hospital's."""
     count = len(setting.hospitals)
     if variant == "ours":
@@ -61,7 +61,7 @@ def _codecs(variant: str, setting: Setting) -> Sequence[Plain | Ours | bytes]:
     return [Plain() if variant == "plain" else NvflareParameters.new_context()] * (count + 1)
 
 
-def _run_processes(setting: Setting, codecs: Sequence[Plain | Ours | bytes], folder: Path) -> list[Told]:
+def _run_processes(setting: Setting, codecs: Sequence[Made], folder: Path) -> list[Told]:
     """What the aggregator and then each hospital told."""
     spawn = multiprocessing.get_context("spawn")
     hub, *members = _members(setting, folder)

@@ -29,6 +29,8 @@ from privacy import ckks
 
 TASK = "bench"
 AGGREGATOR = "AggregatorMSP"
+Made = Plain | Ours | bytes
+"""A codec in the form in which it is handed to a process: of NvflareParameters it is the context."""
 _TIMEOUT_SECONDS = 600.0
 
 
@@ -43,7 +45,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Setting:
-    """What all processes of a run agree on. `codec` is Plain, an Ours, or the context of NvflareParameters as bytes."""
+    """What all processes of a run agree on."""
 
     hospitals: Sequence[str]
     parameters: int
@@ -78,17 +80,17 @@ class Told:
     max_error: float = 0.0
 
 
-def codec_of(made: Plain | Ours | bytes) -> Codec:
-    """The codec from the form in which it can be handed to a process."""
+def codec_of(made: Made) -> Codec:
+    """The codec that a process was handed."""
     return NvflareParameters(made) if isinstance(made, bytes) else made
 
 
-def aggregator(setting: Setting, member: Member, made: Plain | Ours | bytes, folder: Path, pipe: Connection) -> None:
+def aggregator(setting: Setting, member: Member, made: Made, folder: Path, pipe: Connection) -> None:
     """The aggregator's process: tells its address, adds what comes, round by round, and tells what that took."""
     asyncio.run(_aggregate(setting, member, codec_of(made), folder, pipe))
 
 
-def hospital(setting: Setting, member: Member, made: Plain | Ours | bytes, endpoint: str, start: Barrier, pipe: Connection) -> None:
+def hospital(setting: Setting, member: Member, made: Made, endpoint: str, start: Barrier, pipe: Connection) -> None:
     """A hospital's process: begins each round with the others, and tells what it took."""
     pipe.send(asyncio.run(_take_part(setting, member, codec_of(made), endpoint, start)))
 

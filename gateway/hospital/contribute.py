@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import hashlib
-import math
 import secrets
 from dataclasses import dataclass, replace
 
@@ -11,7 +10,7 @@ from consortium.v1 import exchange_pb2
 
 from fabric.client.errors import ContractRefused
 from fabric.contract.commitments import commitment
-from fabric.ledger_views import RoundView, Spend, TaskTerms
+from fabric.ledger_views import RoundView, TaskTerms
 from gateway.aggregator.blobs import Name
 from gateway.config import Misbehaviour
 from gateway.errors import Unavailable, VerificationFailed
@@ -22,9 +21,8 @@ from gateway.hospital.plan import Plan
 from gateway.hospital.state import Contribution
 from gateway.hospital.summed import Summed
 from gateway.hospital.timing import Stopwatch
-from gateway.task_file import MICRO
+from gateway.spends import to_ledger
 from privacy import ckks
-from privacy.accounting import SpendEvent
 from privacy.models import Vector
 from privacy.noise import NoiseSource
 
@@ -95,9 +93,9 @@ class Contributor:
         mspid = self.context.mspid
         if any(debit.mspid == mspid for debit in view.debits):
             return
-        spends = [_spend("train", self.summed.event(self.patients.approved))]
+        spends = [to_ledger("train", self.summed.event(self.patients.approved))]
         if mspid in view.committee and not view.normalises:
-            spends.append(_spend("validation", self.plan.score_event()))
+            spends.append(to_ledger("validation", self.plan.score_event()))
         with self.stopwatch.measure("ledger"):
             try:
                 await self.context.ledger.debit(task_id=view.task_id, round_number=view.round, spends=spends)
@@ -134,14 +132,3 @@ class Contributor:
 
 def ciphertext_name(view: RoundView, owner: str) -> Name:
     return Name(view.task_id, view.round, exchange_pb2.BLOB_KIND_CIPHERTEXT, owner)
-
-
-def _spend(partition: str, event: SpendEvent) -> Spend:
-    # Calibration gives whole micro-units and ppm; the ceiling guards the sampling rate against the last place of a float.
-    return Spend(
-        partition=partition,
-        mechanism=event.mechanism,
-        noise_multiplier_micro=math.floor(event.noise_multiplier * MICRO + 0.5),
-        sampling_rate_ppm=math.floor(event.sampling_rate * MICRO + 0.5),
-        steps=event.steps,
-    )

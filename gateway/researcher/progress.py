@@ -1,10 +1,11 @@
 """How far a task has come, as ledger events tell it: pure state, for the live view and for plain lines alike."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fabric.ledger_views import RoundView, SettlementView, TaskView
+from fabric.ledger_views import RoundView, SettlementView, Spend, TaskView
+from gateway.spends import from_ledger
 from privacy.accounting import SpendEvent, epsilon_at_orders
 
 MICRO = 1_000_000
@@ -135,13 +136,9 @@ def with_settlement(progress: Progress, settled: SettlementView, round_view: Rou
     return replace(progress, said=said, notable=True)
 
 
-def training_spends(spends: Any) -> tuple[SpendEvent, ...]:
+def training_spends(spends: Iterable[Spend]) -> tuple[SpendEvent, ...]:
     """The events of a debit that concern training patients, as the accountants take them."""
-    return tuple(
-        SpendEvent(spend.mechanism, spend.noise_multiplier_micro / MICRO, spend.sampling_rate_ppm / MICRO, spend.steps)
-        for spend in spends
-        if spend.partition == "train"
-    )
+    return tuple(from_ledger(spend) for spend in spends if spend.partition == "train")
 
 
 def _standing(before: HospitalProgress, view: TaskView, mspid: str) -> HospitalProgress:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fabric.contract import budget as renyi
 from fabric.ledger_views import BudgetView, FilterView
 from gateway.hospital.plan import Plan, normalisation_event, size_of, training_event
+from gateway.spends import to_ledger
 from gateway.task_file import MICRO, TaskFile
 from privacy.accounting import AccountingError, SpendEvent
 
@@ -80,14 +81,15 @@ def _costs(task: TaskFile, partition: str, *, patients: int, hospitals: int) -> 
 
 
 def _fits(costs: Costs, rounds: int, held: FilterView) -> bool:
-    total = held.spent_micro
-    for event in (*costs.once, *([costs.each_round] * rounds)):
-        total = renyi.add(total, _cost_micro(event))
-    return renyi.fits(total, (0,) * len(total), held.caps_micro)
+    cost = tuple(rounds * micro for micro in _cost_micro(costs.each_round, held))
+    for event in costs.once:
+        cost = renyi.add(cost, _cost_micro(event, held))
+    return renyi.fits(held.spent_micro, cost, held.caps_micro)
 
 
-def _cost_micro(event: SpendEvent) -> tuple[int, ...]:
-    return renyi.rdp_cost_micro(event.mechanism, round(event.noise_multiplier * MICRO), round(event.sampling_rate * MICRO), event.steps)
+def _cost_micro(event: SpendEvent, held: FilterView) -> tuple[int, ...]:
+    debited = to_ledger(held.partition, event)
+    return renyi.rdp_cost_micro(debited.mechanism, debited.noise_multiplier_micro, debited.sampling_rate_ppm, debited.steps)
 
 
 def _largest_epsilon(task: TaskFile, held: FilterView, costs: Callable[[TaskFile], Costs]) -> TaskFile | None:

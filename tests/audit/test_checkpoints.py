@@ -18,7 +18,7 @@ from fabric.verify import Step, VerificationError, verify_blocks
 from gateway.auditor.checkpoints import read_checkpoints, write_checkpoint
 from gateway.auditor.verify import verify_file, verify_ledger
 from gateway.errors import InputError, VerificationFailed
-from tests.support.chain import NOW, Consortium, identity
+from tests.support.chain import NOW, Consortium, identity, of_five_values
 from tests.support.ledger_file import Blocks, write_ledger
 
 HEIGHT = 4
@@ -26,10 +26,7 @@ HEIGHT = 4
 
 @pytest.fixture(scope="module")
 def chain() -> Consortium:
-    chain = Consortium()
-    for value in (b"1", b"2", b"3", b"4", b"5"):
-        chain.put(a=value)
-    return chain
+    return of_five_values()
 
 
 def signer(chain: Consortium) -> SigningIdentity:

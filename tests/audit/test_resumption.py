@@ -24,7 +24,7 @@ from gateway.cli.main import run
 from gateway.demo.hospitals import DemoHospital
 from gateway.demo.network import create_network
 from gateway.errors import ExitCode, InputError, VerificationFailed
-from tests.support.chain import NOW, Consortium
+from tests.support.chain import NOW, Consortium, of_five_values
 from tests.support.consortium import Behaviour
 from tests.support.ledger_file import Blocks
 from tests.support.recorded_task import Recording, played
@@ -39,10 +39,7 @@ def finished() -> Recording:
 
 @pytest.fixture(scope="module")
 def chain() -> Consortium:
-    chain = Consortium()
-    for value in (b"1", b"2", b"3", b"4", b"5"):
-        chain.put(a=value)
-    return chain
+    return of_five_values()
 
 
 @pytest.fixture

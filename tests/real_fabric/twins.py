@@ -25,7 +25,7 @@ from fabric.client.gateway import Gateway
 from fabric.client.proposal import Proposal, build
 from fabric.crypto import SigningIdentity
 from fabric.devledger.admission import Admission
-from fabric.devledger.config import LedgerConfig, LedgerSection, OrdererSection, OrganisationSection
+from fabric.devledger.config import LedgerConfig, LedgerSection, OrdererSection
 from fabric.devledger.own_endorsements import OwnEndorsements
 from fabric.devledger.server import DevLedger, start
 from fabric.mvcc import summarise
@@ -35,7 +35,7 @@ from fabric.verify import verify_blocks
 from gateway.network.description import CHANNEL
 from tests.support import probe_contract
 from tests.support.fabric_network import MSPIDS, PROBE, FabricNetwork, Place
-from tests.support.ledger import free_port
+from tests.support.ledger import free_port, sections
 from tests.support.raw_client import RawClient, details, raw_client
 
 FIRST = MSPIDS[0]
@@ -298,14 +298,5 @@ def _config(network: FabricNetwork, folder: Path) -> LedgerConfig:
             private_key=orderer.files("orderer-1").private_key,
             ca=orderer.ca,
         ),
-        organisations=tuple(
-            OrganisationSection(
-                mspid=mspid,
-                ca=organisation.ca,
-                tls_ca=organisation.tls_ca,
-                peer_certificate=organisation.files("peer").certificate,
-                peer_private_key=organisation.files("peer").private_key,
-            )
-            for mspid, organisation in organisations.items()
-        ),
+        organisations=sections(organisations),
     )

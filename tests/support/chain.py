@@ -192,3 +192,11 @@ class Consortium:
 
     def put(self, **values: bytes) -> common_pb2.Block:
         return self.add([self.transaction(writes=list(values.items()))])
+
+
+def of_five_values() -> Consortium:
+    """A ledger whose key `a` was written in five blocks after the first."""
+    chain = Consortium()
+    for value in (b"1", b"2", b"3", b"4", b"5"):
+        chain.put(a=value)
+    return chain

@@ -8,7 +8,7 @@ import asyncio
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,19 +81,24 @@ def prepare(folder: Path, *, mspids: Sequence[str] = MSPIDS, clients: Sequence[s
             tls_private_key=first_peer.tls_private_key,
         ),
         orderer=OrdererSection(mspid="OrdererMSP", certificate=signer.certificate, private_key=signer.private_key, ca=orderer.ca),
-        organisations=tuple(
-            OrganisationSection(
-                mspid=mspid,
-                ca=organisation.ca,
-                tls_ca=organisation.tls_ca,
-                peer_certificate=organisation.files("peer").certificate,
-                peer_private_key=organisation.files("peer").private_key,
-            )
-            for mspid, organisation in organisations.items()
-        ),
+        organisations=sections(organisations),
     )
     write(config, folder / "ledger.toml")
     return Network(folder / "ledger.toml", config, organisations)
+
+
+def sections(organisations: Mapping[str, Organisation]) -> tuple[OrganisationSection, ...]:
+    """The configuration's part about the organisations, by MSP id, each with its identity `peer`."""
+    return tuple(
+        OrganisationSection(
+            mspid=mspid,
+            ca=organisation.ca,
+            tls_ca=organisation.tls_ca,
+            peer_certificate=organisation.files("peer").certificate,
+            peer_private_key=organisation.files("peer").private_key,
+        )
+        for mspid, organisation in organisations.items()
+    )
 
 
 @asynccontextmanager
