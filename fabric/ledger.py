@@ -141,8 +141,12 @@ class Ledger:
         parameters: int,
         normalisation: bool = False,
         permit_expires: str = "",
+        training_limit: int = 1,
     ) -> Receipt:
-        """By a researcher; escrows the reward. `normalisation`: the task begins with round 0. `permit_expires`: a day, YYYY-MM-DD."""
+        """By a researcher; escrows the reward. `normalisation`: the task begins with round 0. `permit_expires`: a day, YYYY-MM-DD.
+
+        `training_limit`: heartbeats for which a round waits for a hospital that trains, if more than `heartbeat_limit`.
+        """
         return await self._submit(
             "submit_task",
             task_id=task_id,
@@ -162,6 +166,7 @@ class Ledger:
             parameters=parameters,
             normalisation=normalisation,
             permit_expires=permit_expires,
+            training_limit=training_limit,
         )
 
     async def approve_task(

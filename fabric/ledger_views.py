@@ -120,6 +120,8 @@ class TaskTerms:
     normalisation: bool = False
     permit_expires: str = ""
     """The permit's last day, YYYY-MM-DD; empty where it has none."""
+    training_limit: int = 1
+    """Heartbeats for which a hospital that has debited and goes on beating is waited for; `heartbeat_limit` where that is more."""
 
     @property
     def first_round(self) -> int:

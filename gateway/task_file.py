@@ -64,6 +64,8 @@ class TaskSection(Section):
     rounds: Annotated[Count, Field(ge=1, le=10_000)]
     heartbeat_limit: Annotated[Count, Field(ge=1, le=1000)] = 6
     """Ledger heartbeats after which a phase goes on without the silent."""
+    training_limit: Annotated[Count, Field(ge=1, le=100_000)] = 120
+    """Ledger heartbeats for which a round waits for a hospital that trains; `heartbeat_limit` where that is more."""
 
     @model_validator(mode="after")
     def _expiry_of_a_permit(self) -> Self:

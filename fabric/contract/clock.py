@@ -33,6 +33,11 @@ def elapsed(state: State, clock: Mapping[str, int]) -> int:
     return agreed([heartbeats(state, mspid) - count for mspid, count in clock.items()])
 
 
+def behind(state: State, clock: Mapping[str, int], mspid: str) -> int:
+    """By how many heartbeats the hospital, one of the clock's, lags behind the time that `elapsed` tells. Negative where it runs ahead."""
+    return elapsed(state, clock) - (heartbeats(state, mspid) - clock[mspid])
+
+
 def agreed(counts: Iterable[int]) -> int:
     """The t-th largest count, t = ceil(2n/3), or a quarter of what a majority reached, if that is more. `counts`: not empty."""
     ordered = sorted(counts, reverse=True)

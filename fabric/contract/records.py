@@ -96,7 +96,11 @@ class Trust(TypedDict):
 
 
 class TaskTerms(TypedDict):
-    """`task` task: what was submitted. Never changes. `permit_expires`: the permit's last day, which gateways heed; empty for none."""
+    """`task` task: what was submitted. Never changes.
+
+    permit_expires: the permit's last day, which gateways heed; empty for none. training_limit: heartbeats for which a round waits for a
+    hospital that trains; `heartbeat_limit` where that is more.
+    """
 
     task_id: str
     digest: str
@@ -117,6 +121,7 @@ class TaskTerms(TypedDict):
     parameters: int
     normalisation: bool
     permit_expires: str
+    training_limit: int
 
 
 class TaskState(TypedDict):

@@ -51,9 +51,9 @@ def rules_number(rules: str) -> tuple[int, int]:
     return int(major), int(minor)
 
 
-def _without_normalisation_and_expiry(terms: Record) -> Record:
-    """Tasks of contract 1.0 scale their features by the ranges of the task file only, and do not say when their permit ends."""
-    return {**terms, "normalisation": False, "permit_expires": ""}
+def _terms_of_1_0(terms: Record) -> Record:
+    """Tasks of contract 1.0 scale their features by the task file's ranges only, do not say when their permit ends, and wait for nobody."""
+    return {**terms, "normalisation": False, "permit_expires": "", "training_limit": 1}
 
 
 def _debits_told_by_their_records(task_filter: Record) -> Record:
@@ -70,7 +70,7 @@ RELEASE = Release(
     "1.1.0",
     2,
     {
-        ("task", 1): _without_normalisation_and_expiry,
+        ("task", 1): _terms_of_1_0,
         ("task_filter", 1): _debits_told_by_their_records,
         ("decision", 1): _without_digests,
     },

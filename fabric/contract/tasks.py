@@ -47,6 +47,7 @@ class SubmitTask:
     parameters: Count
     normalisation: bool = False
     permit_expires: Day = ""
+    training_limit: Count = 1
 
 
 @dataclass(frozen=True)

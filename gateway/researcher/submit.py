@@ -72,6 +72,7 @@ async def submit_task(access: Access, document: bytes, *, task_id: str, source: 
         parameters=parameter_count(model_spec(task)),
         normalisation=task.normalisation is not None,
         permit_expires=task.task.last_day,
+        training_limit=task.task.training_limit,
     )
     delivered, refused = await deliver(access, task_id, document)
     return Submitted(task_id, digest(document), receipt.tx_id, receipt.block_number, delivered, refused)

@@ -416,6 +416,56 @@ def test_a_task_that_lost_more_than_a_third_of_its_hospitals_is_abandoned_in_the
     assert (consortium.task()["phase"], consortium.task()["reason"]) == ("abandoned", "too few hospitals committed in time")
 
 
+def test_a_hospital_that_trains_is_waited_for_as_long_as_its_heart_beats() -> None:
+    consortium = open_round(4, training_limit=9)
+    slow, *others = consortium.hospitals
+    for mspid in others:
+        consortium.debit_and_commit(mspid, 1)
+    consortium.debit(slow, 1)
+    consortium.heartbeats(consortium.hospitals, 8)
+    with refused("NOT_DUE"):
+        consortium.advance()
+    consortium.by(slow, "commit", task_id=TASK, round=1, digest=consortium.commitment(slow, 1))
+    consortium.advance()
+    assert consortium.round()["committed"] == sorted(consortium.hospitals)
+
+
+def test_a_hospital_that_trains_for_longer_than_the_task_allows_is_left_out() -> None:
+    consortium = open_round(4, training_limit=9)
+    slow, *others = consortium.hospitals
+    consortium.debit(slow, 1)
+    for mspid in others:
+        consortium.debit_and_commit(mspid, 1)
+    consortium.heartbeats(consortium.hospitals, 9)
+    consortium.advance()
+    assert consortium.round()["committed"] == sorted(others)
+
+
+def test_a_hospital_that_died_in_training_is_waited_for_until_its_silence_is_long_enough() -> None:
+    consortium = open_round(4, training_limit=9)
+    gone, *others = consortium.hospitals
+    consortium.debit(gone, 1)
+    for mspid in others:
+        consortium.debit_and_commit(mspid, 1)
+    consortium.heartbeats([gone])
+    consortium.heartbeats(others, 3)
+    with refused("NOT_DUE"):
+        consortium.advance()
+    consortium.heartbeats(others)
+    consortium.advance()
+    assert consortium.round()["committed"] == sorted(others)
+
+
+def test_a_hospital_that_beats_but_has_not_begun_is_not_waited_for() -> None:
+    consortium = open_round(4, training_limit=9)
+    _, *others = consortium.hospitals
+    for mspid in others:
+        consortium.debit_and_commit(mspid, 1)
+    consortium.heartbeats(consortium.hospitals, 3)
+    consortium.advance()
+    assert consortium.round()["committed"] == sorted(others)
+
+
 def test_an_aggregator_has_an_endpoint() -> None:
     consortium = Consortium(3)
     consortium.register_hospital("OutMSP", endpoint="")

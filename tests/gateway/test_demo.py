@@ -101,10 +101,11 @@ async def test_a_gateway_that_is_killed_does_not_stop_the_others(tmp_path: Path)
             killed.append(victim)
 
     view = Recorder(kill_one)
-    result = await run_demo(DemoSettings(out, DEFAULT_TASK, tmp_path / "data", rounds=3), view)
+    # Enough rounds that the task is far from its end when what the view tells of the first has led to the kill.
+    result = await run_demo(DemoSettings(out, DEFAULT_TASK, tmp_path / "data", rounds=24), view)
     assert killed
     assert any("the gateway of hospital-02 ended with exit code -9" in line and "hospital-02.log" in line for line in view.lines)
-    assert len(result.outcome.rounds) == 3
+    assert len(result.outcome.rounds) == 24
     outcomes = {hospital.mspid: hospital for hospital in result.outcome.hospitals}
     assert outcomes["hospital-02"].evaluation is None
     assert outcomes["hospital-02"].note

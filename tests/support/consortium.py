@@ -194,8 +194,11 @@ class Consortium:
             if behaviour.acts(mspid, "commit"):
                 self.debit_and_commit(mspid, record["round"])
 
-    def debit_and_commit(self, mspid: str, number: int) -> None:
+    def debit(self, mspid: str, number: int) -> None:
         self.by(mspid, "debit", task_id=TASK, round=number, spends=[TRAIN] if number == 0 else [TRAIN, VALIDATION])
+
+    def debit_and_commit(self, mspid: str, number: int) -> None:
+        self.debit(mspid, number)
         self.by(mspid, "commit", task_id=TASK, round=number, digest=self.commitment(mspid, number))
 
     @staticmethod
