@@ -1,6 +1,7 @@
 """`consortium bench fhir`: how fast a hospital's FHIR files become rows, a matrix and a verdict, each measured in a process of its own."""
 
 import multiprocessing
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -13,13 +14,15 @@ from tempfile import TemporaryDirectory
 
 from gateway.bench import fhir_tools
 from gateway.bench.machine import describe
-from gateway.bench.memory import peak_rss_bytes
+from gateway.bench.memory import FamilyMemory
 from gateway.bench.results import BenchReport, Measurement
 from gateway.errors import Unavailable
-from gateway.fhir.sources import files
+from gateway.fhir.sources import files, lines
 
 LARGER = 10
-"""How many times larger the input of the second measurement of views is."""
+"""How many times larger the input of the second measurement is."""
+
+_NAMED = re.compile(rb'("id"\s*:\s*"|"reference"\s*:\s*"[A-Z][A-Za-z]+/)')
 
 
 @dataclass(frozen=True)
@@ -54,13 +57,21 @@ def run(bench: FhirBench, say: Callable[[str], None]) -> BenchReport:
 
 @contextmanager
 def _together(sources: Sequence[Path], copies: int) -> Iterator[Path]:
-    """One folder with links to the files of all, each as often as said."""
+    """One folder with links to the files of all; with several copies, files of other patients with the same data."""
     with TemporaryDirectory(prefix="consortium-bench-") as name:
         for number, source in enumerate(sources):
             for path in files(source):
-                for copy in range(copies):
-                    (Path(name) / f"{number:02d}-{copy:02d}-{path.name}").symlink_to(path.resolve())
+                (Path(name) / f"{number:02d}-00-{path.name}").symlink_to(path.resolve())
+                for copy in range(1, copies):
+                    _write_copy(path, Path(name) / f"{number:02d}-{copy:02d}-{path.name.partition('.')[0]}.ndjson", copy)
         yield Path(name)
+
+
+def _write_copy(path: Path, target: Path, number: int) -> None:
+    """The lines of a file as NDJSON, every id and every relative reference another one."""
+    with target.open("wb") as out:
+        for line in lines(path):
+            out.write(_NAMED.sub(rb"\g<1>%d-" % number, line.data or b"").strip() + b"\n")
 
 
 def _alone(tool: fhir_tools.Tool, folder: Path, repeats: int) -> _Told:
@@ -77,11 +88,12 @@ def _repeated(name: str, what: str, folder: Path, repeats: int) -> _Told:
     (tool,) = (each for each in fhir_tools.TOOLS if (each.name, each.what) == (name, what))
     seconds = []
     resources = 0
-    for _ in range(repeats):
-        began = time.perf_counter()
-        resources = tool.run(folder)
-        seconds.append(time.perf_counter() - began)
-    return _Told(resources, median(seconds), peak_rss_bytes())
+    with FamilyMemory() as memory:
+        for _ in range(repeats):
+            began = time.perf_counter()
+            resources = tool.run(folder)
+            seconds.append(time.perf_counter() - began)
+    return _Told(resources, median(seconds), memory.peak_rss_bytes)
 
 
 def _measurement(tool: fhir_tools.Tool, told: _Told) -> Measurement:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from gateway.fhir.elements import model
 from gateway.fhir.extract import extract
 from gateway.fhir.sources import Line, files, lines
+from gateway.fhir.store import StorePlace
 from gateway.fhir.validate import RefusedLineError, resource
 from gateway.fhir.view_rows import view_rows
 from gateway.fhir.views import compile_views
@@ -118,8 +119,18 @@ def _our_rows(folder: Path) -> int:
     return sum(map(len, view_rows(compile_views([lab]), folder)))
 
 
+def _our_first_matrix(folder: Path) -> int:
+    """Nothing is known of the files; what is found is kept."""
+    _store(folder).path.unlink(missing_ok=True)
+    return _our_matrix(folder)
+
+
 def _our_matrix(folder: Path) -> int:
-    return extract(task(), folder, quarantine=None).report.lines.read
+    return extract(task(), folder, quarantine=None, store=_store(folder)).report.lines.read
+
+
+def _store(folder: Path) -> StorePlace:
+    return StorePlace(folder / "validated.sqlite", values=True)
 
 
 def _our_verdicts(folder: Path) -> int:
@@ -185,7 +196,8 @@ def _fhir_resources_verdicts(folder: Path) -> int:
 TOOLS = (
     Tool("view", "consortium", _our_rows, scales=True),
     Tool("view", "Python's json", _json_rows, peer=True),
-    Tool("matrix", "consortium", _our_matrix),
+    Tool("matrix", "consortium, first reading", _our_first_matrix, scales=True),
+    Tool("matrix", "consortium, from the store", _our_matrix, scales=True),  # of the reading before
     Tool("matrix", "Python's json", _json_matrix, peer=True),
     Tool("validate", "consortium", _our_verdicts),
     Tool("validate", "fhir.resources", _fhir_resources_verdicts, peer=True),

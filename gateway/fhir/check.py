@@ -13,6 +13,7 @@ from gateway.fhir.findings import Finding
 from gateway.fhir.profile import Profile, profile
 from gateway.fhir.quality import RARE, REASONS, QualityReport
 from gateway.fhir.shift import Shift, in_shifts, shifts
+from gateway.fhir.store import StorePlace
 from gateway.task_file import TaskFile
 from privacy.normalisation import InputNormalisation
 
@@ -49,18 +50,20 @@ def check_folder(
     maps: ConceptMaps | None = None,
     left_out: LeftOut | None = None,
     federation: InputNormalisation | None = None,
+    store: StorePlace | None = None,
 ) -> CheckReport:
     """Describe `folder`, and extract it for the task if there is one, without the patients `left_out`.
 
     `federation`: mean and deviation of the task's inputs over all hospitals, to compare with.
+    What the `store` knows is not validated again.
 
     CPU-heavy; raises DataError or ViewError with one sentence.
     """
-    found = profile(folder, quarantine=quarantine, version=version)
+    found = profile(folder, quarantine=quarantine, version=version, store=store)
     if task is None:
         return CheckReport(found, None, None)
     try:
-        extracted = extract(task, folder, quarantine=None, maps=maps, left_out=left_out)
+        extracted = extract(task, folder, quarantine=None, maps=maps, left_out=left_out, store=store)
     except DataError as error:
         return CheckReport(found, None, str(error))
     compared = () if federation is None else shifts(task, extracted, federation)

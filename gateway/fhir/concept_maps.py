@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,8 +67,10 @@ class Translator:
     """Translates resources and counts what it met."""
 
     maps: ConceptMaps
-    _mapped: int = 0
-    _unmapped: Counter[Code] = field(default_factory=Counter)
+    mapped: int = 0
+    """Codings that were translated."""
+    unmapped: Counter[Code] = field(default_factory=Counter)
+    """Code of a system that is mapped, which itself is not → codings."""
 
     def __post_init__(self) -> None:
         self._systems = self.maps.systems
@@ -82,14 +84,19 @@ class Translator:
             return text
         return _NUMBER.sub(r"\1", json.dumps(resource, ensure_ascii=True, separators=(",", ":")))
 
+    def add(self, mapped: int, unmapped: Iterable[tuple[str, str, int]]) -> None:
+        """Count what another translator met: codings that were translated, and system, code and codings of those that were not."""
+        self.mapped += mapped
+        self.unmapped.update({(system, code): count for system, code, count in unmapped})
+
     def counts(self) -> CodeCounts:
         """What was met so far, the most frequent unmapped codes first."""
         reasons = self.maps.refused
         unmapped = [
             UnmappedCode(*code, reasons.get(code, "no map has this code"), count)
-            for code, count in sorted(self._unmapped.items(), key=lambda item: (-item[1], item[0]))
+            for code, count in sorted(self.unmapped.items(), key=lambda item: (-item[1], item[0]))
         ]
-        return CodeCounts(self._mapped, tuple(unmapped))
+        return CodeCounts(self.mapped, tuple(unmapped))
 
     def _add(self, codings: list[dict[str, Any]]) -> int:
         """Append what the codings translate to and is not there yet; return how many."""
@@ -101,9 +108,9 @@ class Translator:
                 continue
             targets = self.maps.targets.get(code)
             if targets is None:
-                self._unmapped[code] += 1
+                self.unmapped[code] += 1
                 continue
-            self._mapped += 1
+            self.mapped += 1
             for target in targets:
                 if (target["system"], target["code"]) not in present:
                     present.add((target["system"], target["code"]))

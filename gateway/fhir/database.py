@@ -1,9 +1,8 @@
-"""DuckDB as a sandbox: in memory, with a bound, and no way to files that were not named, to the network or to extensions."""
+"""The rows of views, in a DuckDB database that reaches nothing outside itself."""
 
-import json
 import re
 from collections.abc import Sequence
-from pathlib import Path
+from itertools import islice
 from typing import Any
 
 import duckdb
@@ -11,42 +10,20 @@ from numpy.typing import NDArray
 
 from gateway.fhir.errors import DataError
 from gateway.fhir.expressions import identifier, quote
+from gateway.fhir.sandbox import FULL, connect
+from gateway.fhir.typed import InMemory, Typer
 from gateway.fhir.views import CompiledView, Views
 
-MEMORY_LIMIT = "4GB"
-"""Most memory that one database takes: what views give of a hospital's resources, not the resources, has to fit."""
+AT_ONCE = 8
+"""Most tables of resources that are read at once, each by a thread."""
 
-_SETTINGS = {
-    "autoinstall_known_extensions": "false",
-    "autoload_known_extensions": "false",
-    "temp_directory": "",  # nothing of a patient is spilled to a disk
-    "memory_limit": MEMORY_LIMIT,
-    "streaming_buffer_size": "16MB",  # DuckDB reads on while rows are taken from it
-    "TimeZone": "UTC",
-    "enable_external_access": "false",
-    "lock_configuration": "true",
-}
-
-_TYPED = "SELECT unnest(json_transform(line, ?)) FROM (SELECT unnest(string_split(?, chr(10))) AS line)"
 _SEVERAL = re.compile(r"path .*: a resource has several values .* true")
-
-
-def connect(readable: Sequence[Path] = ()) -> Any:
-    """A connection of a new database, whose SQL reads no file but those of `readable`."""
-    connection = duckdb.connect(":memory:")
-    connection.execute(f"SET allowed_paths = [{', '.join(quote(str(path)) for path in readable)}]")
-    for name, value in _SETTINGS.items():
-        connection.execute(f"SET {name} = '{value}'")
-    return connection
-
-
-_FULL = f"the views' rows need more memory than {MEMORY_LIMIT}; narrow the views with where, or name fewer columns"
 
 
 def refusal(view: CompiledView, error: duckdb.Error) -> DataError:
     """Why a view could not be evaluated, in one sentence that quotes nothing of a resource."""
     if isinstance(error, duckdb.OutOfMemoryException):
-        return DataError(f"view {view.name}: {_FULL}")
+        return DataError(f"view {view.name}: {FULL}")
     found = _SEVERAL.search(str(error))
     return DataError(f"view {view.name}: {found[0] if found else f'DuckDB cannot evaluate it ({type(error).__name__})'}")
 
@@ -58,37 +35,42 @@ class Database:
     """
 
     def __init__(self, views: Views) -> None:
-        self._views = views
-        self.resources = frozenset(views.structures)
-        """Types of which some view reads something."""
-        self._connection = connect()
+        self.views = views
+        self._typer: Typer | None = None
+        self._tables = [InMemory() for _ in range(AT_ONCE)]
+        self._connection = connect([table.path for table in self._tables])
         self._connection.execute("CREATE SCHEMA rows")
         self._connection.execute("CREATE SCHEMA task")
         for resource, structure in views.structures.items():
-            self._connection.execute(f"CREATE TABLE {identifier(resource)} AS {_TYPED} LIMIT 0", [structure, ""])
+            none = f"SELECT unnest(json_transform('', {quote(structure)})) LIMIT 0"
+            self._connection.execute(f"CREATE VIEW {identifier(resource)} AS {none}")
         for view in views.views:
             self._connection.execute(f"CREATE TABLE rows.{identifier(view.name)} AS {view.sql}")
 
     def insert(self, resource: str, texts: Sequence[str]) -> None:
         """Add the rows that the views give for resources, each the text of a valid one without line breaks.
 
-        Raises DataError if DuckDB reads one differently, or if a view has several values where it declares one.
+        Raises DataError as `add`, and if DuckDB reads a resource differently.
         """
-        table = identifier(resource)
-        if resource in self._views.as_written:
-            texts = [_digits_as_text(text) for text in texts]
-        # One string, because binding a list of strings costs thirty times as much as splitting it again.
-        values = [self._views.structures[resource], "\n".join(texts)]
-        try:
-            self._connection.execute(f"CREATE OR REPLACE TABLE {table} AS {_TYPED}", values)
-        except duckdb.OutOfMemoryException:
-            raise DataError(_FULL) from None
-        except duckdb.Error as error:
-            # The error is not repeated: it quotes the resource.
-            raise DataError(f"DuckDB cannot read a {resource} that passed validation ({type(error).__name__}); please report it") from None
-        for view in self._views.views:
-            if view.resource == resource:
-                self._add_rows(view)
+        self._typer = self._typer or Typer()
+        structure, as_written = self.views.structures[resource], resource in self.views.as_written
+        self.add(resource, [self._typer.table(resource, texts, structure=structure, as_written=as_written)])
+
+    def add(self, resource: str, tables: Sequence[bytes]) -> None:
+        """Add the rows that the views give for tables of resources of one type, made by a Typer for the views' structure.
+
+        Raises DataError if a view has several values where it declares one, or if the rows need too much memory.
+        """
+        remaining = iter(tables)
+        while batch := list(islice(remaining, AT_ONCE)):
+            for table, data in zip(self._tables, batch, strict=False):
+                table.write(data)
+            paths = [table.path for table in self._tables[: len(batch)]]
+            # S608: names are quoted, and the paths are this class's own.
+            self._connection.execute(f"CREATE OR REPLACE VIEW {identifier(resource)} AS SELECT * FROM read_parquet({paths})")  # noqa: S608
+            for view in self.views.views:
+                if view.resource == resource:
+                    self._add_rows(view)
 
     def _add_rows(self, view: CompiledView) -> None:
         try:
@@ -102,7 +84,7 @@ class Database:
         try:
             found: list[tuple[Any, ...]] = self._connection.execute(sql, list(values)).fetchall()
         except duckdb.OutOfMemoryException:
-            raise DataError(_FULL) from None
+            raise DataError(FULL) from None
         return found
 
     def make(self, table: str, sql: str, values: Sequence[Any] = ()) -> None:
@@ -114,7 +96,7 @@ class Database:
         try:
             found: dict[str, NDArray[Any]] = self._connection.execute(sql).fetchnumpy()
         except duckdb.OutOfMemoryException:
-            raise DataError(_FULL) from None
+            raise DataError(FULL) from None
         return found
 
     def take(self, view: CompiledView) -> list[str]:
@@ -128,8 +110,7 @@ class Database:
     def close(self) -> None:
         """Free the memory."""
         self._connection.close()
-
-
-def _digits_as_text(text: str) -> str:
-    """The resource with its decimals as strings: DuckDB's own reader forgets the zero of 1.0."""
-    return json.dumps(json.loads(text, parse_float=str), ensure_ascii=False)
+        for table in self._tables:
+            table.close()
+        if self._typer is not None:
+            self._typer.close()

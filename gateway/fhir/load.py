@@ -1,38 +1,30 @@
 """Every line of a folder is validated once and then either kept in the database or dropped for a reason that is counted."""
 
-import json
 import os
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
-from gateway.fhir.content import ContentDigest
+import numpy as np
+
+from gateway.fhir.concept_maps import ConceptMaps
 from gateway.fhir.database import Database
 from gateway.fhir.elements import FhirVersion
 from gateway.fhir.errors import CutFileError, DataError
-from gateway.fhir.quality import NOT_NEEDED, LineCounts
-from gateway.fhir.seen import Seen
-from gateway.fhir.sources import Line, files, lines
-from gateway.fhir.validate import RefusedLineError, Resource, resource
+from gateway.fhir.judge import Job, Judged, Plan, Verdict
+from gateway.fhir.judges import Judges
+from gateway.fhir.keeping import Keeping
+from gateway.fhir.references import References
+from gateway.fhir.seen import NO_KEYS, Keys, Seen
+from gateway.fhir.sink import Loaded, Sink
+from gateway.fhir.sources import chunks, files
+from gateway.fhir.store import Entry, StorePlace
 
-MAX_BAD_SHARE = 0.5
-"""Largest share of lines that may be set aside; beyond it the export is at fault, not single resources."""
-
-_BATCH_BYTES = 4 << 20
-_NOT_TEXT = frozenset({"not-json", "not-utf8"})
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """What was read of a folder."""
-
-    files: int
-    lines: LineCounts
-    content: str
-    """Digest of the resources that were kept, whatever their order and files."""
+_HASHING = 2
+"""Files whose fingerprints are computed at once."""
 
 
 def load(
@@ -42,27 +34,41 @@ def load(
     *,
     quarantine: Path | None,
     version: FhirVersion = "R4",
-    watch: Callable[[Resource], None] | None = None,
-    translate: Callable[[str], str] | None = None,
+    maps: ConceptMaps | None = None,
+    references: References | None = None,
     list_cut_files: bool = False,
+    store: StorePlace | None = None,
 ) -> Loaded:
-    """Fill `database` with the resources whose types are `needed`; with None, every type is read and shown to `watch`.
+    """Fill `database` with the resources whose types are `needed`; with None, every type is read.
 
     With `list_cut_files` what a cut file still gives is read, and its end counts as a line that is dropped: for who looks at the folder.
     Who computes from it must not: a CutFileError says so.
-    `translate` changes a resource's text before the views read it; the digest is of what the hospital wrote.
+    `maps` change a resource's text before the views read it; the digest is of what the hospital wrote.
+    `references` learns what was kept and what it refers to.
     `quarantine` gets one JSON line for each line that is wrong: file, line, reason, detail; nothing of the resource itself.
+    What is in the `store` is not validated again; counts, digest, rows and quarantine are the same with and without.
+    CPU-heavy: uses all cores. Raises DataError with one sentence.
     """
     sources = files(folder)
+    plan = Plan.of(database.views, version, maps=maps, references=references is not None)
     try:
-        with _open_quarantine(quarantine) as listing:
-            loader = _Loader(needed, database, listing, version, watch, translate, list_cut_files)
-            for path in sources:
-                loader.read(path)
-            loader.finish(folder)
+        with (
+            _open_quarantine(quarantine) as listing,
+            Judges(plan) as judges,
+            Keeping(store, version) as keeping,
+            ThreadPoolExecutor(_HASHING) as pool,
+        ):
+            # Begun here, so that files are hashed while those before are read.
+            marks = pool.map(keeping.mark, sources)
+            sink = Sink(needed, database, listing, references, maps)
+            reader = _Reader(plan, judges, keeping, sink, list_cut_files)
+            for path, mark in zip(sources, marks, strict=True):
+                reader.read(path, mark)
+            sink.finish(folder)
+            keeping.settle(sources)
     except OSError as error:
         raise DataError(f"cannot write the quarantine file {quarantine}: {error.strerror}; make its folder writable") from error
-    return Loaded(len(sources), LineCounts(loader.lines, loader.kept, dict(sorted(loader.dropped.items()))), loader.content.hex())
+    return sink.loaded(len(sources))
 
 
 def _open_quarantine(path: Path | None) -> AbstractContextManager[TextIO | None]:
@@ -71,88 +77,80 @@ def _open_quarantine(path: Path | None) -> AbstractContextManager[TextIO | None]
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8")
 
 
-class _Loader:
-    def __init__(
-        self,
-        needed: frozenset[str] | None,
-        database: Database,
-        listing: TextIO | None,
-        version: FhirVersion,
-        watch: Callable[[Resource], None] | None,
-        translate: Callable[[str], str] | None,
-        list_cut_files: bool,
-    ) -> None:
-        self._needed = needed
-        self._version = version
-        self._watch = watch
-        self._translate = translate
+class _Reader:
+    """Finds a verdict on every line of each file, in the store or by judging it."""
+
+    def __init__(self, plan: Plan, judges: Judges, keeping: Keeping, sink: Sink, list_cut_files: bool) -> None:
+        self._plan = plan
+        self._judges = judges
+        self._keeping = keeping
+        self._sink = sink
         self._list_cut_files = list_cut_files
-        self._database = database
-        self._listing = listing
-        self._seen = Seen()
-        self.content = ContentDigest()
-        self._waiting: dict[str, list[str]] = {}
-        self._waiting_bytes = 0
-        self.lines = 0
-        self.kept = 0
-        self.dropped: Counter[str] = Counter()
+        self._earlier = Seen()
+        """Resources of the files before."""
+        self._own = Seen()
+        """Those of the file that is being read."""
 
-    def read(self, path: Path) -> None:
-        before, unreadable = self.lines, 0
-        for line in self._lines(path):
-            self.lines += 1
-            try:
-                self._keep(resource(line.data, self._needed, self._version))
-            except RefusedLineError as error:
-                self._drop(line, error)
-                unreadable += error.reason in _NOT_TEXT
-        if unreadable and unreadable == self.lines - before:
-            raise DataError(f"{path} is not NDJSON: none of its {unreadable} lines is JSON; put one FHIR resource on each line")
+    def read(self, path: Path, mark: str | None) -> None:
+        """Read a file with this fingerprint; None where it does not matter."""
+        self._sink.begin(path)
+        entry = self._keeping.find(mark, self._plan.names)
+        if entry is None or not self._read_known(path, mark, entry):
+            self._judge(path, mark, (Job(chunk, self._plan.names) for chunk in chunks(path)), None)
+        self._sink.end(path)
+        self._earlier.update(self._own)
+        self._own = Seen()
 
-    def _lines(self, path: Path) -> Iterator[Line]:
-        last = 0
+    def _read_known(self, path: Path, mark: str | None, entry: Entry) -> bool:
+        """Take a file as the store knows it; False where a resource stands in an earlier file too: verdicts are of a file alone."""
+        found = [kept for verdict in self._keeping.verdicts(entry) for kept in verdict.kept]
+        keys = np.concatenate([NO_KEYS, *(kept.keys for kept in found)])
+        if self._earlier.contains(keys).any():
+            return False
+        self._keeping.use(path, entry)
+        for part in self._keeping.parts(entry):
+            self._sink.part(part)
+        verdicts = self._keeping.verdicts(entry)
+        missing = self._plan.names_of({kept.type for kept in found}) - entry.names
+        if missing:
+            self._judge(path, mark, (Job(chunk, missing, verdict) for chunk, verdict in zip(chunks(path), verdicts, strict=False)), entry)
+            return True
+        self._own.add(keys)
+        for verdict in verdicts:
+            self._sink.verdict(verdict)
+        return True
+
+    def _judge(self, path: Path, mark: str | None, jobs: Iterator[Job], entry: Entry | None) -> None:
+        self._keeping.begin(mark, entry)
         try:
-            for line in lines(path):
-                last = line.number
-                yield line
+            for number, (job, judged) in enumerate(self._judges.judged(jobs)):
+                found = self._without_repeats(job, judged)
+                self._keeping.add(number, None if job.verdict else found.verdict, found.parts)
+                self._sink.verdict(found.verdict)
+                for part in found.parts:
+                    self._sink.part(part)
         except CutFileError:
+            self._keeping.drop()
             if not self._list_cut_files:
                 raise
-            self.lines += 1
-            self._drop(Line(path.name, last + 1, None), RefusedLineError("cut-file", "the file cannot be read beyond this line"))
-
-    def finish(self, folder: Path) -> None:
-        self._flush()
-        bad = sum(count for reason, count in self.dropped.items() if reason != NOT_NEEDED)
-        if bad > MAX_BAD_SHARE * (self.kept + bad):
-            reasons = ", ".join(f"{reason} {count}" for reason, count in self.dropped.most_common() if reason != NOT_NEEDED)
-            raise DataError(f"{bad} of {self.kept + bad} lines in {folder} cannot be used ({reasons}); mend the export")
-
-    def _keep(self, found: Resource | None) -> None:
-        if found is None:
-            self.dropped[NOT_NEEDED] += 1
+            self._sink.cut()
             return
-        if not self._seen.add(found.type, found.id):
-            raise RefusedLineError("duplicate-id", f"a {found.type} with this id stands on an earlier line")
-        self.kept += 1
-        self.content.add(found.text)
-        if self._watch is not None:
-            self._watch(found)
-        if found.type not in self._database.resources:
-            return
-        text = found.text if self._translate is None else self._translate(found.text)
-        self._waiting.setdefault(found.type, []).append(text)
-        self._waiting_bytes += len(text)
-        if self._waiting_bytes > _BATCH_BYTES:
-            self._flush()
+        if mark is not None and self._keeping.mark(path) != mark:
+            raise DataError(f"{path} changed while it was read; try again when it is written")
+        self._keeping.finish(path, self._plan.names if entry is None else self._plan.names - entry.names)
 
-    def _flush(self) -> None:
-        for resource_type, texts in self._waiting.items():
-            self._database.insert(resource_type, texts)
-        self._waiting, self._waiting_bytes = {}, 0
+    def _without_repeats(self, job: Job, judged: Judged) -> Judged:
+        """What became of a chunk once it is known which of its resources stand on earlier lines."""
+        keys = _keys(judged.verdict)
+        foreign = self._earlier.contains(keys)
+        repeated = self._own.add(keys) | foreign
+        if foreign.any():
+            self._keeping.drop()  # what is kept of a file is true of it wherever it stands
+        if not repeated.any():
+            return judged
+        lines = np.concatenate([kept.lines for kept in judged.verdict.kept])[repeated]
+        return self._judges.again(replace(job, repeats=frozenset(lines.tolist())))
 
-    def _drop(self, line: Line, error: RefusedLineError) -> None:
-        self.dropped[error.reason] += 1
-        if self._listing is not None:
-            entry = {"file": line.file, "line": line.number, "reason": error.reason, "detail": error.detail}
-            self._listing.write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+def _keys(verdict: Verdict) -> Keys:
+    return np.concatenate([NO_KEYS, *(kept.keys for kept in verdict.kept)])

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import duckdb
 
-from gateway.fhir.database import connect
 from gateway.fhir.errors import DataError
+from gateway.fhir.sandbox import connect
 
 COLUMN = "resource"
 _FETCH = 200

@@ -20,6 +20,7 @@ from gateway.fhir.measurements import (
 )
 from gateway.fhir.quality import LineCounts
 from gateway.fhir.references import ReferenceCount, References
+from gateway.fhir.store import StorePlace
 from gateway.fhir.views import compile_views
 
 
@@ -39,11 +40,16 @@ class Profile:
     findings: tuple[Finding, ...]
 
 
-def profile(folder: Path, *, quarantine: Path | None, version: FhirVersion = "R4") -> Profile:
-    """Validate every resource of `folder` and describe what it holds. CPU-heavy; raises DataError with one sentence."""
+def profile(folder: Path, *, quarantine: Path | None, version: FhirVersion = "R4", store: StorePlace | None = None) -> Profile:
+    """Validate every resource of `folder` that the `store` does not know, and describe what the folder holds.
+
+    CPU-heavy; raises DataError with one sentence.
+    """
     database, references = Database(compile_views(views(), version)), References()
     try:
-        loaded = load(folder, None, database, quarantine=quarantine, version=version, watch=references.add, list_cut_files=True)
+        loaded = load(
+            folder, None, database, quarantine=quarantine, version=version, references=references, list_cut_files=True, store=store
+        )
         measured, counts = measurements(database), references.counts()
         found = [
             *rules.in_lines(loaded.lines.read, loaded.lines.dropped),

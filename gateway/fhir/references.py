@@ -1,17 +1,12 @@
 """References between the resources of a folder, and which of them lead nowhere; eight bytes for a resource and for a reference."""
 
-import re
-from array import array
 from collections import defaultdict
 from dataclasses import dataclass
-from hashlib import blake2b
 
 import numpy as np
+import numpy.typing as npt
 
-from gateway.fhir.validate import Resource
-
-_REFERENCE = re.compile(r'"reference"\s*:\s*"([A-Z][A-Za-z]+)/([A-Za-z0-9.\-]{1,64})(?:/_history/[A-Za-z0-9.\-]+)?"')
-"""A relative reference; absolute ones and urns may lead to other servers."""
+from gateway.fhir.judge import Kept, Part
 
 
 @dataclass(frozen=True)
@@ -28,32 +23,34 @@ class ReferenceCount:
 
 
 class References:
-    """Collects what resources are and what they refer to."""
+    """Collects what resources are and what they refer to, each by the first half of its key."""
 
     def __init__(self) -> None:
-        self._held: defaultdict[str, array[int]] = defaultdict(lambda: array("Q"))
-        self._wanted: defaultdict[tuple[str, str], array[int]] = defaultdict(lambda: array("Q"))
+        self._held: defaultdict[str, list[_Halves]] = defaultdict(list)
+        self._wanted: defaultdict[tuple[str, str], list[_Halves]] = defaultdict(list)
 
-    def add(self, resource: Resource) -> None:
-        """Note a resource that was kept."""
-        self._held[resource.type].append(_key(resource.id))
-        for target, identifier in _REFERENCE.findall(resource.text):
-            self._wanted[resource.type, target].append(_key(identifier))
+    def hold(self, kept: Kept) -> None:
+        """Note resources that were kept."""
+        self._held[kept.type].append(kept.keys[:, 0].copy())
+
+    def want(self, part: Part) -> None:
+        """Note references of resources that were kept."""
+        self._wanted[part.source, part.target].append(np.frombuffer(part.data, dtype=np.uint64))
 
     def resources(self) -> dict[str, int]:
         """Resource type → how many there are."""
-        return {name: len(keys) for name, keys in sorted(self._held.items())}
+        return {name: sum(map(len, halves)) for name, halves in sorted(self._held.items())}
 
     def counts(self) -> tuple[ReferenceCount, ...]:
         """One entry for each pair of types, by name."""
-        return tuple(self._count(source, target) for source, target in sorted(self._wanted))
-
-    def _count(self, source: str, target: str) -> ReferenceCount:
-        wanted = np.frombuffer(self._wanted[source, target], dtype=np.uint64)
-        exported = target in self._held
-        held = np.frombuffer(self._held[target], dtype=np.uint64) if exported else np.empty(0, dtype=np.uint64)
-        return ReferenceCount(source, target, len(wanted), exported, int(np.isin(wanted, held, invert=True).sum()))
+        held = {name: np.concatenate(halves) for name, halves in self._held.items()}
+        return tuple(_count(source, target, np.concatenate(halves), held) for (source, target), halves in sorted(self._wanted.items()))
 
 
-def _key(identifier: str) -> int:
-    return int.from_bytes(blake2b(identifier.encode(), digest_size=8).digest(), "big")
+_Halves = npt.NDArray[np.uint64]
+_NONE: _Halves = np.empty(0, dtype=np.uint64)
+
+
+def _count(source: str, target: str, wanted: _Halves, held: dict[str, _Halves]) -> ReferenceCount:
+    dangling = np.isin(wanted, held.get(target, _NONE), invert=True)
+    return ReferenceCount(source, target, len(wanted), target in held, int(dangling.sum()))

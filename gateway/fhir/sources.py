@@ -5,9 +5,10 @@ Nothing is read further than the largest size allowed.
 
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -25,7 +26,11 @@ MAX_BUNDLE_BYTES = 256 << 20
 REPLACING = ".export/replacing"
 """There while an export replaces the folder's files by newer ones: what one reads then may be half old, half new."""
 
-_CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 2 << 20
+"""About how much of a file is handed on at once."""
+
+_BLOCK_BYTES = 1 << 20
+_CUT = (OSError, EOFError, zlib.error, zstandard.ZstdError)
 _COMPRESSIONS = ("", ".gz", ".zst")
 NDJSON = tuple(f".ndjson{ending}" for ending in _COMPRESSIONS)
 _JSON = tuple(f".json{ending}" for ending in _COMPRESSIONS)
@@ -39,6 +44,28 @@ class Line:
     file: str
     number: int
     data: bytes | None
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive lines, rows or entries of one file: small enough to be in memory as a whole."""
+
+    file: str
+    first: int
+    """Number of the first item."""
+    items: tuple[bytes | None, ...]
+    """Blank lines are among them, because they are numbered; None stands for what is too long."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all items."""
+        return sum(len(item) for item in self.items if item is not None)
+
+    def lines(self) -> Iterator[Line]:
+        """The items that are not blank."""
+        for number, item in enumerate(self.items, start=self.first):
+            if item is None or item.strip():
+                yield Line(self.file, number, item)
 
 
 def is_source(path: Path) -> bool:
@@ -64,18 +91,23 @@ def files(folder: Path) -> tuple[Path, ...]:
 
 def lines(path: Path) -> Iterator[Line]:
     """The lines, rows or entries of one file; raise CutFileError, after those there are, if it cannot be read to its end."""
+    for chunk in chunks(path):
+        yield from chunk.lines()
+
+
+def chunks(path: Path) -> Iterator[Chunk]:
+    """What `lines` gives, many at once; raise CutFileError, after those there are, if the file cannot be read to its end."""
     if path.name.endswith(_PARQUET):
-        for number, row in enumerate(parquet.rows(path, longest=MAX_LINE_BYTES), start=1):
-            yield Line(path.name, number, row)
+        yield from _chunks(path.name, parquet.rows(path, longest=MAX_LINE_BYTES))
         return
     with _open(path) as stream:
-        yield from _lines(path.name, stream) if path.name.endswith(NDJSON) else _entries(path, stream)
+        yield from _chunks(path.name, _split(stream) if path.name.endswith(NDJSON) else _entries(path, stream))
 
 
 def read_whole(path: Path) -> None:
     """Raise DataError if a compressed file is cut or damaged."""
     with _open(path) as stream:
-        while stream.read(_CHUNK_BYTES):
+        while stream.read(_BLOCK_BYTES):
             pass
 
 
@@ -89,31 +121,46 @@ def _open(path: Path) -> Iterator[BinaryIO]:
                 yield cast(BinaryIO, zstd_stream.reader(stream))
             else:
                 yield stream
-    except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
+    except _CUT as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise CutFileError(f"cannot read {path} to its end: {reason}; export it again") from error
 
 
-def _entries(path: Path, stream: BinaryIO) -> Iterator[Line]:
+def _entries(path: Path, stream: BinaryIO) -> Iterator[bytes | None]:
     data = stream.read(MAX_BUNDLE_BYTES + 1)
     if len(data) > MAX_BUNDLE_BYTES:
         raise DataError(f"{path} is larger than {MAX_BUNDLE_BYTES >> 20} MiB; a file of this size has to be NDJSON")
-    for number, entry in enumerate(bundles.entries(data), start=1):
-        yield Line(path.name, number, entry if len(entry) <= MAX_LINE_BYTES else None)
+    for entry in bundles.entries(data):
+        yield entry if len(entry) <= MAX_LINE_BYTES else None
 
 
-def _lines(name: str, stream: BinaryIO) -> Iterator[Line]:
-    number = 0
-    while piece := stream.readline(MAX_LINE_BYTES + 1):
-        number += 1
-        if len(piece) > MAX_LINE_BYTES and not piece.endswith(b"\n"):
-            _skip_line(stream)
-            yield Line(name, number, None)
-        elif piece.strip():
-            yield Line(name, number, piece)
+def _chunks(name: str, items: Iterable[bytes | None]) -> Iterator[Chunk]:
+    """Where a chunk ends depends on the items alone, so that every reading of a file gives the same chunks."""
+    first, waiting, size = 1, list[bytes | None](), 0
+    try:
+        for item in items:
+            waiting.append(item)
+            size += 1 if item is None else 1 + len(item)
+            if size >= CHUNK_BYTES:
+                yield Chunk(name, first, tuple(waiting))
+                first, waiting, size = first + len(waiting), [], 0
+    except _CUT:
+        yield Chunk(name, first, tuple(waiting))
+        raise
+    if waiting:
+        yield Chunk(name, first, tuple(waiting))
 
 
-def _skip_line(stream: BinaryIO) -> None:
-    while piece := stream.readline(MAX_LINE_BYTES):
-        if piece.endswith(b"\n"):
-            return
+def _split(stream: BinaryIO) -> Iterator[bytes | None]:
+    """The lines without their ends; of a line that is too long nothing is kept."""
+    rest, skipping = b"", False
+    # One read of what is below at a time: a longer one would lose what stands before the place where a file is cut.
+    while block := cast(BufferedIOBase, stream).read1(_BLOCK_BYTES):
+        *pieces, rest = (rest + block).split(b"\n")
+        for piece in pieces:
+            yield None if skipping or len(piece) > MAX_LINE_BYTES else piece
+            skipping = False
+        if skipping or len(rest) > MAX_LINE_BYTES:
+            rest, skipping = b"", True
+    if skipping or rest:
+        yield None if skipping else rest

@@ -44,6 +44,8 @@ class RefusedLineError(ValueError):
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+        self.type: str | None = None
+        """What the line says it is, where it is JSON that says so: who does not need this type need not care."""
 
 
 def resource(data: bytes | None, needed: frozenset[str] | None, version: FhirVersion = "R4") -> Resource | None:
@@ -68,6 +70,14 @@ def _exactly(text: str, needed: frozenset[str] | None, version: FhirVersion) -> 
         raise RefusedLineError("not-fhir", "resourceType is missing")
     if needed is not None and resource_type not in needed:
         return None
+    try:
+        return _checked(resource_type, parsed, text, version)
+    except RefusedLineError as error:
+        error.type = resource_type
+        raise
+
+
+def _checked(resource_type: str, parsed: dict[str, Any], text: str, version: FhirVersion) -> Resource:
     _check_structure(resource_type, text, version)
     _check_values(resource_type, parsed, version)
     concept = foreign_concept(resource_type, parsed)

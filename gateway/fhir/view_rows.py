@@ -10,9 +10,10 @@ from pathlib import Path
 
 import duckdb
 
-from gateway.fhir.database import Database, connect, refusal
+from gateway.fhir.database import Database, refusal
 from gateway.fhir.errors import DataError
 from gateway.fhir.expressions import identifier, quote
+from gateway.fhir.sandbox import connect
 from gateway.fhir.sources import MAX_LINE_BYTES, NDJSON, Line, files, lines, read_whole
 from gateway.fhir.structure import column_type
 from gateway.fhir.views import CompiledView, Views

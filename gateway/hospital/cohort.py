@@ -13,6 +13,7 @@ from gateway.fhir.concept_maps import load_concept_maps
 from gateway.fhir.extract import Extracted, LeftOut, extract
 from gateway.fhir.quality import QualityReport
 from gateway.fhir.split import split
+from gateway.fhir.store import StorePlace
 from gateway.task_file import TaskFile
 from privacy.normalisation import InputNormalisation
 
@@ -96,13 +97,14 @@ def read_cohort(
     mspid: str,
     concept_maps: Path | None = None,
     left_out: LeftOut | None = None,
+    store: StorePlace | None = None,
 ) -> Cohort:
     """Extract, without the patients for whom `left_out` gives a reason, and split. Run by the hospital `mspid`; CPU-heavy.
 
-    Raises DataError or ViewError with one sentence.
+    What the `store` knows is not validated again. Raises DataError or ViewError with one sentence.
     """
     maps = None if concept_maps is None else load_concept_maps(concept_maps)
-    extracted = extract(task, folder, quarantine=quarantine, maps=maps, left_out=left_out)
+    extracted = extract(task, folder, quarantine=quarantine, maps=maps, left_out=left_out, store=store)
     features, observed = with_intercepts(task, extracted, mspid)
     parts = split(extracted.patient_keys, salt=salt)
 

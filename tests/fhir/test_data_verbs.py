@@ -3,11 +3,13 @@
 import json
 import stat
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from gateway.cli.main import run
 from gateway.errors import ExitCode
+from gateway.fhir.store import StorePlace
 from tests.support.fhir_folders import SAMPLE_TASKS, TASK, small_hospital, write
 
 Capture = pytest.CaptureFixture[str]
@@ -124,6 +126,21 @@ def test_a_check_with_a_page(tmp_path: Path, hospital: Path, capsys: Capture) ->
     data = json.loads(capsys.readouterr().out)["data"]
     assert data["lines"] == {"read": 9, "kept": 9, "dropped": {}}
     assert data["task"]["positive"] == 2
+
+
+def test_a_hospital_s_store_is_used(tmp_path: Path, hospital: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = SimpleNamespace(consent=None, store=StorePlace(tmp_path / "state" / "validated.sqlite", values=True))
+    monkeypatch.setattr("gateway.config.load_gateway_config", lambda _: settings)
+    words = ["data", "check", "--source", str(hospital), "--config", "hospital.toml"]
+    assert run(words) is ExitCode.OK
+    first = capsys.readouterr().out
+    monkeypatch.setattr("gateway.fhir.judge.resource", lambda *_: pytest.fail("a line was validated again"))
+    assert run(words) is ExitCode.OK
+    assert capsys.readouterr().out == first
+    (tmp_path / "task.toml").write_text(TASK, encoding="utf-8")
+    assert run([*words, "--task", str(tmp_path / "task.toml")]) is ExitCode.OK
+    extracted = ["data", "extract", *words[2:], "--task", str(tmp_path / "task.toml"), "--out", str(tmp_path / "matrix.csv")]
+    assert run(extracted) is ExitCode.OK
 
 
 def test_a_matrix_is_written_once(tmp_path: Path, hospital: Path, capsys: Capture) -> None:

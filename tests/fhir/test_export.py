@@ -5,7 +5,7 @@ import stat
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,6 +20,7 @@ from gateway.fhir.export.settings import DataSection
 from gateway.fhir.load import load
 from gateway.fhir.profile import profile
 from gateway.fhir.sources import files
+from gateway.fhir.views import compile_views
 from tests.support.exports import FakeTime, exported, fill
 from tests.support.fhir_folders import condition, observation, patient, small_hospital, write
 from tests.support.fhir_server import OUTCOME, Fault, fhir_server
@@ -29,17 +30,8 @@ def lines(folder: Path) -> list[str]:
     return sorted(line for path in files(folder) for line in path.read_text(encoding="utf-8").splitlines())
 
 
-class _Nowhere:
-    """A database that no view reads."""
-
-    resources: frozenset[str] = frozenset()
-
-    def insert(self, resource: str, texts: list[str]) -> None:
-        raise AssertionError
-
-
 def content(folder: Path) -> str:
-    return load(folder, None, cast(Database, _Nowhere()), quarantine=None).content
+    return load(folder, None, Database(compile_views([])), quarantine=None).content
 
 
 def test_a_server_becomes_a_folder(tmp_path: Path) -> None:
@@ -323,7 +315,7 @@ def test_a_line_that_is_no_json_does_not_make_the_folder_unreadable(tmp_path: Pa
         server.jobs[name].files["output"].insert(0, ("Patient", b"{\n", 1))
         server.faults["kickoff"].append(Fault(status=202, headers={"Content-Location": f"{server.base}/status/{name}"}))
         exported(server, tmp_path)
-    found = load(tmp_path, None, cast(Database, _Nowhere()), quarantine=None).lines
+    found = load(tmp_path, None, Database(compile_views([])), quarantine=None).lines
     assert (found.read, found.kept, found.dropped) == (10, 9, {"not-json": 1})
     assert {stat.S_IMODE(path.stat().st_mode) for path in files(tmp_path)} == {0o600}
 

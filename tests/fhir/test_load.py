@@ -77,7 +77,7 @@ def test_a_line_longer_than_a_resource_may_be_is_never_read_whole(tmp_path: Path
 
 
 def test_many_batches_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.fhir.load._BATCH_BYTES", 500)
+    monkeypatch.setattr("gateway.fhir.sources.CHUNK_BYTES", 500)
     found = extract(parse(TASK.encode()), write(tmp_path, [*small_hospital(), *GOOD]), quarantine=None)
     assert found.report.lines.kept == 17
     assert found.features[0, 0] == pytest.approx((sum(range(8)) / 9 - 5) / 5)

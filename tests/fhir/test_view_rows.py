@@ -9,7 +9,7 @@ from unittest import mock
 
 import pytest
 
-from gateway.fhir import database
+from gateway.fhir import sandbox
 from gateway.fhir.errors import DataError
 from gateway.fhir.view_definition import view_definition
 from gateway.fhir.view_rows import view_rows
@@ -87,6 +87,6 @@ def test_memory_does_not_grow_with_the_input(tmp_path: Path) -> None:
         (tmp_path / f"{copy}.ndjson").symlink_to("0.ndjson")
     limit = 170
     assert 20 * (tmp_path / "0.ndjson").stat().st_size > 2 * limit << 20
-    small = {"threads": "2", **database._SETTINGS, "memory_limit": f"{limit}MB"}
-    with mock.patch.object(database, "_SETTINGS", small):
+    small = {"threads": "2", **sandbox._SETTINGS, "memory_limit": f"{limit}MB"}
+    with mock.patch.object(sandbox, "_SETTINGS", small):
         assert sum(map(len, view_rows(views(), tmp_path))) == 200_000

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from gateway.fhir import database as database_module
+from gateway.fhir import sandbox
 from gateway.fhir.database import Database
 from gateway.fhir.errors import DataError, ViewError
 from gateway.fhir.view_definition import view_definition
@@ -287,7 +287,7 @@ def test_the_database_reaches_nothing_outside_itself(statement: str) -> None:
 
 
 def test_rows_beyond_the_memory_bound_get_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(database_module._SETTINGS, "memory_limit", "20MB")
+    monkeypatch.setitem(sandbox._SETTINGS, "memory_limit", "20MB")
     columns = _columns(text="name.text.first()", id="id")
     database = Database(compile_views([view_definition({"name": "a", "resource": "Patient", "select": [{"column": columns}]})]))
     texts = [json.dumps({"resourceType": "Patient", "id": f"{number}", "name": [{"text": f"{number}" * 500}]}) for number in range(1000)]

@@ -10,6 +10,7 @@ import pytest
 from fabric.ledger_views import Decision, TaskView
 from gateway.errors import VerificationFailed
 from gateway.fhir.extract import check
+from gateway.fhir.store import StorePlace
 from gateway.hospital import task_work
 from gateway.hospital.approved import salted
 from gateway.hospital.state import StateStore
@@ -29,7 +30,8 @@ def work(tmp_path: Path) -> Any:
     async def kept(task_id: str, *, decided: bool) -> Path:
         return folder
 
-    config = SimpleNamespace(gateway=SimpleNamespace(data=folder, state=tmp_path / "state", concept_maps=None), consents=None)
+    store = StorePlace(tmp_path / "state" / "validated.sqlite", values=True)
+    config = SimpleNamespace(gateway=SimpleNamespace(data=folder, state=tmp_path / "state", concept_maps=None), consents=None, store=store)
     context = SimpleNamespace(
         config=config,
         state=state,
@@ -49,7 +51,7 @@ def _work(context: Any) -> TaskWork:
 
 
 def _view(approval: Decision | None) -> TaskView:
-    return cast(TaskView, SimpleNamespace(decision=lambda mspid: approval, over=False, terms=None))
+    return cast(TaskView, SimpleNamespace(decision=lambda mspid: approval, over=False, terms=None, withdrawals=()))
 
 
 async def _approved(work: TaskWork) -> Decision:

@@ -13,7 +13,7 @@ from gateway.fhir.export.client import ATTEMPTS, FhirClient, TryAgain
 from gateway.fhir.export.manifest import next_link
 from gateway.fhir.export.outcome import is_failure, issues, outcome_sentence
 from gateway.fhir.export.settings import DataSection
-from gateway.fhir.seen import Seen
+from gateway.fhir.seen import Seen, keys
 
 _PAGE = 500
 """Resources that a page is asked to have; servers may give fewer."""
@@ -90,8 +90,8 @@ class _Search:
             # Going on would leave out what should have stood here.
             raise TryAgain("a page that was read already came again")
         self._pages.add(content)
-        matches = _entries(page, matches_only=True)
-        self.found += sum(self._seen.add(str(entry.get("resourceType")), str(entry.get("id"))) for entry in matches)
+        matches = keys(f"{entry.get('resourceType')}/{entry.get('id')}" for entry in _entries(page, matches_only=True))
+        self.found += int((~self._seen.add(matches)).sum())
         if isinstance(page.get("total"), int):
             self.total = page["total"]
         return page
