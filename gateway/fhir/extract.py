@@ -10,18 +10,21 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gateway.fhir import features
-from gateway.fhir.concept_maps import ConceptMaps, Translator
+from gateway.fhir import features, sequences, signals
+from gateway.fhir.concept_maps import ConceptMaps
 from gateway.fhir.consents import check_patient_key
 from gateway.fhir.database import Database
 from gateway.fhir.errors import DataError, ViewError
 from gateway.fhir.expressions import group, identifier
+from gateway.fhir.inputs import input_names
 from gateway.fhir.leakage import check_leakage
-from gateway.fhir.load import Loaded, load
+from gateway.fhir.load import load
 from gateway.fhir.moments import MACROS
 from gateway.fhir.plausible import plausible_values
-from gateway.fhir.quality import NO_CODES, FeatureQuality, QualityReport, RowCounts
+from gateway.fhir.quality import FeatureQuality, QualityReport, RowCounts
+from gateway.fhir.sink import Loaded
 from gateway.fhir.sql_text import COHORT, KEPT, LABEL_ROWS, PATIENTS, UNITS, condition
+from gateway.fhir.store import StorePlace
 from gateway.fhir.task_sql import TaskSql, task_sql
 from gateway.fhir.units import conversion
 from gateway.fhir.views import compile_views
@@ -50,11 +53,6 @@ class Extracted:
     report: QualityReport
 
 
-def feature_names(task: TaskFile) -> tuple[str, ...]:
-    """Names of the matrix's columns: what the model takes in, known without any data."""
-    return tuple(name for feature in task.features for name in features.names(feature))
-
-
 def check(task: TaskFile) -> TaskSql:
     """Compile the task and check that features and label fit their views, without data; raise ViewError with one sentence.
 
@@ -67,6 +65,10 @@ def check(task: TaskFile) -> TaskSql:
                 raise ViewError(f"view {view.name}: the column {PATIENT_COLUMN} must be one key, such as getResourceKey()")
     for feature in task.features:
         features.check_feature(feature, views)
+    if task.sequence is not None:
+        sequences.check_sequence(task.sequence, views)
+    if task.signal is not None:
+        signals.check_signal(task.signal, views)
     features.check_index(task.index, views)
     features.check_label(task.label, views)
     check_leakage(task)
@@ -74,12 +76,18 @@ def check(task: TaskFile) -> TaskSql:
 
 
 def extract(
-    task: TaskFile, folder: Path, *, quarantine: Path | None, maps: ConceptMaps | None = None, left_out: LeftOut | None = None
+    task: TaskFile,
+    folder: Path,
+    *,
+    quarantine: Path | None,
+    maps: ConceptMaps | None = None,
+    left_out: LeftOut | None = None,
+    store: StorePlace | None = None,
 ) -> Extracted:
     """Read `folder` and return the task's matrix; lines that cannot be used are listed in the file `quarantine`.
 
     `maps` translate the hospital's own codes before the views read them. Patients for whom `left_out` gives a reason are in nothing of
-    it but in a count; with None, nobody is asked for consent.
+    it but in a count; with None, nobody is asked for consent. What the `store` knows is not validated again.
     CPU-heavy. Raises DataError or ViewError with one sentence.
     """
     sql = check(task)
@@ -87,10 +95,8 @@ def extract(
         check_patient_key(task)
     database = Database(sql.views)
     try:
-        translator = None if maps is None else Translator(maps)
-        translate = None if translator is None else translator.translated
-        loaded = load(folder, frozenset(sql.views.structures), database, quarantine=quarantine, translate=translate)
-        return _extracted(task, sql, database, folder, loaded, translator, left_out)
+        loaded = load(folder, frozenset(sql.views.structures), database, quarantine=quarantine, maps=maps, store=store)
+        return _extracted(task, sql, database, folder, loaded, maps, left_out)
     finally:
         database.close()
 
@@ -118,7 +124,13 @@ def matrix(task: TaskFile, sql: TaskSql, database: Database, *, left_out: LeftOu
     database.make(PATIENTS, sql.patients)
     foreign = _convert_units(task, database)
     patients = database.rows(f"SELECT patient, label FROM task.{PATIENTS} ORDER BY position", [])  # noqa: S608  # a constant
-    encoded = [features.encode(feature, sql.features[feature.name], database, patients=len(patients)) for feature in task.features]
+    for table, statement in sql.blocks.items():
+        database.make(table, statement)
+    encoded = [
+        *([] if task.sequence is None else [sequences.encode_sequence(task.sequence, database, patients=len(patients))]),
+        *([] if task.signal is None else [signals.encode_signal(task.signal, database, patients=len(patients))]),
+        *(features.encode(feature, sql.features[feature.name], database, patients=len(patients)) for feature in task.features),
+    ]
     return Matrix(
         features=np.concatenate([feature.columns for feature in encoded], axis=1),
         observed=np.concatenate([feature.observed for feature in encoded], axis=1),
@@ -174,7 +186,7 @@ def _extracted(
     database: Database,
     folder: Path,
     loaded: Loaded,
-    translator: Translator | None,
+    maps: ConceptMaps | None,
     left_out: LeftOut | None,
 ) -> Extracted:
     found = matrix(task, sql, database, left_out=left_out)
@@ -187,7 +199,7 @@ def _extracted(
     report = QualityReport(
         files=loaded.files,
         lines=loaded.lines,
-        content=loaded.content if translator is None else _with_maps(loaded.content, translator.maps),
+        content=loaded.content if maps is None else _with_maps(loaded.content, maps),
         cohort=cohort,
         without_index=without_index,
         unlabelled=cohort - without_index - len(found.labels),
@@ -196,10 +208,10 @@ def _extracted(
         label_rows=RowCounts(kept + sum(label_rows.values()), kept, label_rows),
         duplicate_rows=len(found.labels) - len(np.unique(np.column_stack([found.features, found.labels]), axis=0)),
         features=found.qualities,
-        codes=NO_CODES if translator is None else translator.counts(),
+        codes=loaded.codes,
         left_out=found.left_out,
     )
-    return Extracted(found.features, found.observed, found.labels, found.patient_keys, feature_names(task), sql.digest, report)
+    return Extracted(found.features, found.observed, found.labels, found.patient_keys, input_names(task), sql.digest, report)
 
 
 def _with_maps(content: str, maps: ConceptMaps) -> str:

@@ -43,7 +43,7 @@ def feature_sql(feature: FeatureSection, view: CompiledView, *, indexed: bool) -
           FROM (SELECT *, {_value(feature, column)} AS value{_day(feature, indexed=indexed)}
                   FROM (SELECT {_read(feature, column, indexed=indexed)}
                           FROM rows.{identifier(view.name)} WHERE {condition(feature.where)})
-                  LEFT JOIN (SELECT {_known(indexed=indexed)} FROM task.{PATIENTS}) USING (patient){_units(feature)}))
+                  LEFT JOIN (SELECT {known(indexed=indexed)} FROM task.{PATIENTS}) USING (patient){_units(feature)}))
  GROUP BY position"""  # noqa: S608
 
 
@@ -80,7 +80,8 @@ def _raw(feature: FeatureSection, column: ViewColumn) -> str:
     return f"CAST({name} AS DOUBLE)"
 
 
-def _known(*, indexed: bool) -> str:
+def known(*, indexed: bool) -> str:
+    """SQL of what is known of the matrix's patients, to compare rows with."""
     return "position, patient" + (", begun AS index_begun, zoned_slack, dated_slack" if indexed else "")
 
 
@@ -109,9 +110,9 @@ def _reasons(feature: FeatureSection, column: ViewColumn, *, indexed: bool) -> l
     if feature.moment is not None:
         found.append(("begun IS NULL", "no-time"))
         if indexed:
-            found.append((_unless_before("begun + length", "zoned"), "after-index"))
+            found.append((unless_before("begun + length", "zoned"), "after-index"))
     if _dated_value(feature, column, indexed=indexed):
-        found.append((_unless_before("value_ended", "value_zoned"), "after-index"))
+        found.append((unless_before("value_ended", "value_zoned"), "after-index"))
     if feature.window_days is not None:
         found.append((f"begun < index_begun - {moments.interval(feature.window_days)}", "before-window"))
     if feature.unit_column is not None:
@@ -121,7 +122,8 @@ def _reasons(feature: FeatureSection, column: ViewColumn, *, indexed: bool) -> l
     return found
 
 
-def _unless_before(ended: str, zoned: str) -> str:
+def unless_before(ended: str, zoned: str) -> str:
+    """SQL that is true unless what ended then had certainly ended when the index began."""
     return f"NOT coalesce({ended} + CASE WHEN {zoned} THEN zoned_slack ELSE dated_slack END <= index_begun, false)"
 
 

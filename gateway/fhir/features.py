@@ -42,22 +42,22 @@ def check_feature(feature: FeatureSection, views: Views) -> None:
     """Raise ViewError if the feature's columns cannot give what it asks for."""
     user = f"feature {feature.name}"
     view = views.view(feature.view)
-    column = _single(view, feature.column, user)
+    column = single(view, feature.column, user)
     kind = group(column.type)
     if not feature.categories and feature.aggregate != "count" and kind == "text":
         raise ViewError(f"{user}: column {column.name} of the view {view.name} is {column.type}; give categories, not bounds")
     if feature.moment is not None:
-        _check_moment(view, feature.moment, user)
+        check_moment(view, feature.moment, user)
     if feature.unit_column is not None:
         _check_unit(feature, view, kind)
     if feature.aggregate == "time_since" and conversion("d", feature.unit or "d") is None:
         raise ViewError(f"{user}: days do not convert to {feature.unit}; name a UCUM unit of time, such as d, wk, mo or a")
-    _check_where(view, feature.where, user)
+    check_where(view, feature.where, user)
 
 
 def _check_unit(feature: FeatureSection, view: CompiledView, kind: str) -> None:
     user = f"feature {feature.name}"
-    unit = _single(view, feature.unit_column or "", user)
+    unit = single(view, feature.unit_column or "", user)
     if kind != "number" or group(unit.type) != "text":
         raise ViewError(f"{user}: units belong to a column of numbers and stand in a column of text; {unit.name} is {unit.type}")
     if not is_ucum(feature.unit or ""):
@@ -68,19 +68,19 @@ def check_index(index: IndexSection | None, views: Views) -> None:
     """Raise ViewError if the index's columns cannot give a moment."""
     if index is not None and index.view is not None and index.time is not None:
         view = views.view(index.view)
-        _check_moment(view, index.time, "index")
-        _check_where(view, index.where, "index")
+        check_moment(view, index.time, "index")
+        check_where(view, index.where, "index")
 
 
 def check_label(label: LabelSection, views: Views) -> None:
     """Raise ViewError if the label's columns cannot be compared with its values."""
     view = views.view(label.view)
-    _check_where(view, label.where, "label")
+    check_where(view, label.where, "label")
     if label.time is not None:
-        _check_moment(view, label.time, "label")
+        check_moment(view, label.time, "label")
     if label.column is not None:
         for value in label.positive:
-            _check_where(view, {label.column: value}, "label")
+            check_where(view, {label.column: value}, "label")
 
 
 def encode(feature: FeatureSection, sql: str, database: Database, *, patients: int) -> EncodedFeature:
@@ -131,21 +131,24 @@ def _high(feature: FeatureSection) -> float:
     return float(feature.high or 0.0)
 
 
-def _check_moment(view: CompiledView, name: str, user: str) -> None:
-    column = _single(view, name, user)
+def check_moment(view: CompiledView, name: str, user: str) -> None:
+    """Raise ViewError, in the name of `user`, unless the column says when something happened."""
+    column = single(view, name, user)
     if group(column.type) != "moment":
         raise ViewError(f"{user}: {name} of the view {view.name} is {column.type}; name a column of dates or times")
 
 
-def _check_where(view: CompiledView, wanted: Mapping[str, Scalar], user: str) -> None:
+def check_where(view: CompiledView, wanted: Mapping[str, Scalar], user: str) -> None:
+    """Raise ViewError, in the name of `user`, unless the columns can equal the values."""
     for name, value in wanted.items():
-        column = _single(view, name, user)
+        column = single(view, name, user)
         kind = "text" if group(column.type) == "moment" else group(column.type)
         if _GROUPS[type(value)] != kind:
             raise ViewError(f"{user}: {value!r} cannot equal the column {name} of the view {view.name}, which is {column.type}")
 
 
-def _single(view: CompiledView, name: str, user: str) -> ViewColumn:
+def single(view: CompiledView, name: str, user: str) -> ViewColumn:
+    """The column; raise ViewError, in the name of `user`, if it has several values in a row."""
     column = view.column(name)
     if column.collection:
         raise ViewError(f"{user}: the column {name} of the view {view.name} is a collection; use forEach to have one value in each row")

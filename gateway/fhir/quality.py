@@ -45,6 +45,7 @@ REASONS = {
     "unit": "their unit is missing or does not convert to the feature's",
     "implausible": "no living patient has such a value in the unit that stands there",
     "no-time": "nothing says when they happened",
+    "samples": "their samples are unreadable, or not as many as the task says",
 }
 """Why rows were not used, where it is the data's fault and not the task's choice."""
 
@@ -105,62 +106,48 @@ class QualityReport:
             return 0
         return PPM * (wanted - missing) // wanted * self.lines.kept // needed
 
-    def warnings(self, smallest_count: int = 1) -> tuple[str, ...]:
-        """One sentence for each thing that a person should look at.
-
-        With a `smallest_count`, as they may leave the hospital: smaller counts than that are not told, nor what gives them away.
-        """
-        return tuple(_warnings(self, smallest_count))
+    def warnings(self) -> tuple[str, ...]:
+        """One sentence for each thing that a person should look at. For the hospital's own eyes: they count patients."""
+        return tuple(_warnings(self))
 
 
-def _warnings(report: QualityReport, smallest: int) -> list[str]:
-    about_features = [sentence for feature in report.features for sentence in _about_feature(feature, report.patients, smallest)]
-    return _about_patients(report, smallest) + about_features
+def _warnings(report: QualityReport) -> list[str]:
+    about_features = [sentence for feature in report.features for sentence in _about_feature(feature, report.patients)]
+    return _about_patients(report) + about_features
 
 
-def _share(count: int, of: int, smallest: int) -> str:
-    """How many of all; what is fewer than `smallest`, or leaves fewer, only in words."""
-    if 0 < count < smallest:
-        return f"fewer than {smallest} of {of}" if of >= smallest else f"some of fewer than {smallest}"
-    return f"nearly all of {of}" if 0 < of - count < smallest else f"{count} of {of}"
-
-
-def _about_patients(report: QualityReport, smallest: int) -> list[str]:
+def _about_patients(report: QualityReport) -> list[str]:
     found = []
     if report.lines.quarantined:
         reasons = {reason: count for reason, count in sorted(report.lines.dropped.items()) if reason != NOT_NEEDED}
-        told = ", ".join(reasons if min(reasons.values()) < smallest else (f"{reason} {count}" for reason, count in reasons.items()))
-        found.append(f"{_share(report.lines.quarantined, report.lines.read, smallest)} lines were set aside ({told})")
+        told = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
+        found.append(f"{report.lines.quarantined} of {report.lines.read} lines were set aside ({told})")
     if report.codes.unmapped:
         codings = sum(code.count for code in report.codes.unmapped)
-        told = str(codings) if codings >= smallest else f"fewer than {smallest}"
-        found.append(f"{told} codings of the hospital's own systems, {len(report.codes.unmapped)} different ones, have no mapping")
+        found.append(f"{codings} codings of the hospital's own systems, {len(report.codes.unmapped)} different ones, have no mapping")
     if left_out := sum(report.left_out.values()):
-        found.append(f"{_share(left_out, report.cohort + left_out, smallest)} patients were left out for lack of consent")
+        found.append(f"{left_out} of {report.cohort + left_out} patients were left out for lack of consent")
     if report.without_index:
-        found.append(f"{_share(report.without_index, report.cohort, smallest)} patients have no index and were left out")
+        found.append(f"{report.without_index} of {report.cohort} patients have no index and were left out")
     if report.unlabelled:
-        found.append(f"{_share(report.unlabelled, report.cohort, smallest)} patients have no label and were left out")
+        found.append(f"{report.unlabelled} of {report.cohort} patients have no label and were left out")
     rarer, word = min((report.positive, "with"), (report.negative, "without"))
     if rarer * RARE < report.patients:
-        found.append(f"only {_share(rarer, report.patients, smallest)} patients are {word} the label")
+        found.append(f"only {rarer} of {report.patients} patients are {word} the label")
     if report.duplicate_rows:
-        found.append(f"{_share(report.duplicate_rows, report.patients, smallest)} patients repeat another patient's values and label")
+        found.append(f"{report.duplicate_rows} of {report.patients} patients repeat another patient's values and label")
     return found
 
 
-def _about_feature(feature: FeatureQuality, patients: int, smallest: int) -> list[str]:
+def _about_feature(feature: FeatureQuality, patients: int) -> list[str]:
     found = []
     if feature.outside:
-        found.append(
-            f"{feature.name}: {_share(feature.outside, patients, smallest)} patients have a value outside its bounds or categories"
-        )
+        found.append(f"{feature.name}: {feature.outside} of {patients} patients have a value outside its bounds or categories")
     for reason, why in REASONS.items():
         if count := feature.rows.dropped.get(reason, 0):
-            found.append(f"{feature.name}: {_share(count, feature.rows.read, smallest)} rows are not used: {why}")
+            found.append(f"{feature.name}: {count} of {feature.rows.read} rows are not used: {why}")
     if feature.clamped * RARE > patients:
-        told = _share(feature.clamped, patients, smallest)
-        found.append(f"{feature.name}: {told} patients have a value beyond its bounds, which counts as the bound")
+        found.append(f"{feature.name}: {feature.clamped} of {patients} patients have a value beyond its bounds, which counts as the bound")
     if feature.missing * 2 > patients:
-        found.append(f"{feature.name}: missing for {_share(feature.missing, patients, smallest)} patients")
+        found.append(f"{feature.name}: missing for {feature.missing} of {patients} patients")
     return found

@@ -1,8 +1,8 @@
 """Which patients train, which score models and which are held out: by a salted hash of each patient's key alone.
 
 A patient's part depends on nothing but the key and the salt, so that neither new patients nor other hospitals' data move anybody.
-The salt belongs to the data set and is kept for its life: the ledger gives training and validation patients privacy budgets
-of their own (parallel composition), which holds only while no patient ever changes from one to the other.
+The salt belongs to the data set and is kept for its life: the ledger gives training, validation and held-out patients
+privacy budgets of their own (parallel composition), which holds only while no patient ever changes from one to another.
 """
 
 import hmac
@@ -34,6 +34,16 @@ def split(patient_keys: Sequence[str], *, salt: bytes) -> Split:
     test = draws < TEST_SHARE
     validation = ~test & (draws < TEST_SHARE + VALIDATION_SHARE * (1 - TEST_SHARE))
     return Split(*(np.flatnonzero(part).astype(np.int64) for part in (~test & ~validation, validation, test)))
+
+
+def expected_validation(training: int) -> float:
+    """Validation patients to expect of a hospital that tells how many train: at least 1. Their true number is nobody's business."""
+    return max(1.0, training * VALIDATION_SHARE / (1 - VALIDATION_SHARE))
+
+
+def expected_test(training: int) -> float:
+    """Held-out patients to expect of a hospital that tells how many train: at least 1."""
+    return max(1.0, training * TEST_SHARE / ((1 - TEST_SHARE) * (1 - VALIDATION_SHARE)))
 
 
 def _uniform(salt: bytes, key: str) -> float:

@@ -6,6 +6,7 @@ from gateway.fhir.expressions import identifier, quote
 from gateway.task_file import Scalar
 
 COHORT, LABEL_ROWS, PATIENTS, UNITS = "cohort", "label_rows", "patients", "units"
+SEQUENCE_ROWS, SIGNAL_ROWS = "sequence_rows", "signal_rows"
 """Tables of the schema `task`; `units` says how the units that occur convert."""
 
 KEPT = "kept"

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from gateway.fhir import moments
 from gateway.fhir.expressions import identifier
 from gateway.fhir.feature_sql import feature_sql
-from gateway.fhir.sql_text import COHORT, LABEL_ROWS, PATIENTS, case, condition, literal
+from gateway.fhir.sequences import sequence_sql
+from gateway.fhir.signals import signal_sql
+from gateway.fhir.sql_text import COHORT, LABEL_ROWS, PATIENTS, SEQUENCE_ROWS, SIGNAL_ROWS, case, condition, literal
 from gateway.fhir.views import Views
 from gateway.task_file import PATIENT_COLUMN, IndexSection, LabelSection, TaskFile
 
@@ -33,6 +35,8 @@ class TaskSql:
     """Patients with a label, numbered in the order of their keys."""
     features: Mapping[str, str]
     """Feature → one number for each patient, and the rows used and not used."""
+    blocks: Mapping[str, str]
+    """Table of a sequence's or a signal's rows → every row, and why it is not used."""
 
     @property
     def statements(self) -> tuple[tuple[str, str], ...]:
@@ -42,6 +46,7 @@ class TaskSql:
             (COHORT, self.cohort),
             (LABEL_ROWS, self.label_rows),
             (PATIENTS, self.patients),
+            *self.blocks.items(),
             *self.features.items(),
         )
 
@@ -61,6 +66,8 @@ def task_sql(task: TaskFile, views: Views) -> TaskSql:
         label_rows=_label_rows(task.label, indexed=indexed),
         patients=_patients(task.label, indexed=indexed),
         features={feature.name: feature_sql(feature, views.view(feature.view), indexed=indexed) for feature in task.features},
+        blocks=({} if task.sequence is None else {SEQUENCE_ROWS: sequence_sql(task.sequence)})
+        | ({} if task.signal is None else {SIGNAL_ROWS: signal_sql(task.signal, indexed=indexed)}),
     )
 
 

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from gateway.errors import ExitCode, kind_of
 from gateway.fhir.errors import DataError, ViewError
-from gateway.fhir.extract import Extracted, check, extract, feature_names
+from gateway.fhir.extract import Extracted, check, extract
+from gateway.fhir.inputs import input_names
 from gateway.task_file import TaskFile, load, parse
 from tests.support.fhir_folders import SAMPLE_TASKS, TASK, condition, observation, patient, shared, small_hospital, write
 
@@ -43,7 +44,7 @@ def _extract(task: TaskFile, folder: Path, resources: list[dict[str, Any]]) -> E
 def test_a_small_hospital(tmp_path: Path) -> None:
     found = _extract(_task(), tmp_path, small_hospital())
     assert found.patient_keys == ("a", "b", "c", "d")
-    assert found.feature_names == ("glucose", "glucose:missing") == feature_names(_task())
+    assert found.feature_names == ("glucose", "glucose:missing") == input_names(_task())
     assert found.features.tolist() == [[-1, 0], [0, 0], [1, 0], [0, 1]]
     assert found.labels.tolist() == [0, 1, 0, 1]
     assert (found.features.dtype, found.labels.dtype) == (np.float32, np.float32)
