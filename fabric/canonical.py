@@ -3,6 +3,9 @@
 import json
 from typing import Any
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+_HARMLESS = frozenset({str, int, bool, type(None)})  # most of what there is; it needs no closer look
+
 
 class CanonicalError(ValueError):
     """The bytes are not the JSON this product exchanges; the message says what is wrong."""
@@ -12,7 +15,7 @@ def dumps(value: Any) -> bytes:
     """Return the canonical bytes of `value`; raise CanonicalError if it holds a float or another type JSON lacks."""
     _refuse_floats(value)
     try:
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+        return _ENCODER.encode(value).encode()
     except (TypeError, ValueError) as error:
         raise CanonicalError(f"not canonical JSON: {error}") from error
 
@@ -20,7 +23,7 @@ def dumps(value: Any) -> bytes:
 def loads(data: bytes | str) -> Any:
     """Parse JSON, refusing duplicate keys, floats and nesting that Python cannot follow."""
     try:
-        return json.loads(data, object_pairs_hook=_unique, parse_float=_no_float, parse_constant=_no_float)
+        return _DECODER.decode(data if isinstance(data, str) else data.decode(json.detect_encoding(data), "surrogatepass"))
     except CanonicalError:
         raise
     except (ValueError, RecursionError) as error:
@@ -45,7 +48,12 @@ def _refuse_floats(value: Any) -> None:
         for key, item in value.items():
             if not isinstance(key, str):
                 raise CanonicalError(f"key {key!r} is not a string")
-            _refuse_floats(item)
+            if type(item) not in _HARMLESS:
+                _refuse_floats(item)
     elif isinstance(value, list | tuple):
         for item in value:
-            _refuse_floats(item)
+            if type(item) not in _HARMLESS:
+                _refuse_floats(item)
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_no_float, parse_constant=_no_float)

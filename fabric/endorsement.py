@@ -1,6 +1,7 @@
 """Which endorsements a transaction needs: chaincode, collection and key-level policies, as Fabric's validation applies them."""
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from fabric_protos.common import policies_pb2
@@ -17,6 +18,7 @@ from fabric.worldstate import Key, Space
 LIFECYCLE = "_lifecycle"
 
 _IMPLICIT = "_implicit_org_"  # prefix of the private collection that every organisation has in every chaincode
+_POLICIES, _DECISIONS = 1024, 4096  # that are kept: the same few signers satisfy the same few policies all the time
 
 
 class UndefinedChaincode(ValueError):  # noqa: N818 - says what the chaincode is
@@ -47,11 +49,12 @@ class EndorsementRules:
 
         There can be several: a peer stops at the first name space that fails, and takes them in no fixed order.
         """
-        written = {rwset.namespace: rwset for rwset in rwsets if _writes(rwset)}
+        written = {rwset.namespace: keys for rwset in rwsets if (keys := list(_written_keys(rwset)))}
+        signed = tuple(signers)
         found: dict[int, str] = {}
         for namespace in sorted({chaincode, *written}):
             try:
-                reason = self._unmet(written.get(namespace, NamespaceRwset(namespace)), signers)
+                reason = self._unmet(namespace, written.get(namespace, ()), signed)
             except UndefinedChaincode as error:
                 found[int(transaction_pb2.INVALID_CHAINCODE)] = str(error)
                 continue
@@ -61,10 +64,10 @@ class EndorsementRules:
                 found[int(transaction_pb2.ENDORSEMENT_POLICY_FAILURE)] = reason
         return found
 
-    def _unmet(self, rwset: NamespaceRwset, signers: Sequence[Member]) -> str:
-        of_chaincode = self._chaincode_policy(rwset.namespace)
-        needed = {self._key_policy(space, key) or of_chaincode: space for space, key in _written_keys(rwset)}
-        for policy, space in (needed or {of_chaincode: Space(rwset.namespace)}).items():
+    def _unmet(self, namespace: str, written: Iterable[tuple[Space, Key]], signers: tuple[Member, ...]) -> str:
+        of_chaincode = self._chaincode_policy(namespace)
+        needed = {self._key_policy(space, key) or of_chaincode: space for space, key in written}
+        for policy, space in (needed or {of_chaincode: Space(namespace)}).items():
             if not self._satisfied(policy, signers):
                 return f"the endorsers do not satisfy the endorsement policy of what is written in {'/'.join(filter(None, space))}"
         return ""
@@ -76,14 +79,11 @@ class EndorsementRules:
             return _signature_policy(own)
         return self._collection_policy(space) if space.collection else b""
 
-    def _satisfied(self, application_policy: bytes, signers: Sequence[Member]) -> bool:
-        try:
-            policy = policy_pb2.ApplicationPolicy.FromString(application_policy)
-        except DecodeError as error:
-            raise PolicyError("an endorsement policy cannot be read") from error
-        if policy.WhichOneof("Type") == "signature_policy":
-            return signature_policy_satisfied(policy.signature_policy, signers)
-        return self._config.policies.satisfied(policy.channel_config_policy_reference, signers)
+    def _satisfied(self, application_policy: bytes, signers: tuple[Member, ...]) -> bool:
+        reference = _referred_to(application_policy)
+        if reference is None:
+            return _signed_by_enough(application_policy, signers)
+        return self._config.policies.satisfied(reference, signers)
 
     def _chaincode_policy(self, namespace: str) -> bytes:
         if namespace == LIFECYCLE:
@@ -113,6 +113,26 @@ class EndorsementRules:
         return bytes(db_pb2.StateData.FromString(data).Bytes)
 
 
+@functools.lru_cache(maxsize=_POLICIES)
+def _referred_to(application_policy: bytes) -> str | None:
+    """The channel's policy to which an endorsement policy refers; None where it is a signature policy itself."""
+    policy = _application_policy(application_policy)
+    return None if policy.WhichOneof("Type") == "signature_policy" else str(policy.channel_config_policy_reference)
+
+
+@functools.lru_cache(maxsize=_DECISIONS)
+def _signed_by_enough(application_policy: bytes, signers: tuple[Member, ...]) -> bool:
+    return signature_policy_satisfied(_application_policy(application_policy).signature_policy, signers)
+
+
+def _application_policy(data: bytes) -> policy_pb2.ApplicationPolicy:
+    try:
+        return policy_pb2.ApplicationPolicy.FromString(data)
+    except DecodeError as error:
+        raise PolicyError("an endorsement policy cannot be read") from error
+
+
+@functools.lru_cache(maxsize=_POLICIES)
 def _signature_policy(data: bytes) -> bytes:
     try:
         envelope = policies_pb2.SignaturePolicyEnvelope.FromString(data)
@@ -122,13 +142,10 @@ def _signature_policy(data: bytes) -> bytes:
     return policy
 
 
+@functools.lru_cache(maxsize=_POLICIES)
 def _reference(path: str) -> bytes:
     data: bytes = policy_pb2.ApplicationPolicy(channel_config_policy_reference=path).SerializeToString()
     return data
-
-
-def _writes(rwset: NamespaceRwset) -> bool:
-    return next(_written_keys(rwset), None) is not None
 
 
 def _written_keys(rwset: NamespaceRwset) -> Iterator[tuple[Space, Key]]:

@@ -1,6 +1,7 @@
 """Membership service providers: which certificates speak for an organisation, and in which role (Fabric's NodeOU rules)."""
 
 import datetime
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -38,6 +39,10 @@ class Member:
 
     def __hash__(self) -> int:
         """Without the certificate's own hash, which digests all of its bytes every time."""
+        return self._hash
+
+    @functools.cached_property
+    def _hash(self) -> int:
         return hash((self.mspid, self.role, self.certificate.serial_number))
 
 

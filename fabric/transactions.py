@@ -5,7 +5,8 @@ ProposalResponsePayload → ChaincodeAction. Parsing checks form only; signature
 """
 
 import datetime
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fabric_protos.common import common_pb2
@@ -149,7 +150,7 @@ class EndorserTransaction:
         """Keys in the called chaincode's own name space that get another endorsement policy, with it; b"" takes theirs away."""
         return tuple((str(write.key), dict(write.entries).get(VALIDATION_PARAMETER, b"")) for write in self._own.metadata_writes)
 
-    @property
+    @functools.cached_property
     def _own(self) -> NamespaceRwset:
         return next((rwset for rwset in self.rwsets if rwset.namespace == self.chaincode), NamespaceRwset(self.chaincode))
 
@@ -218,12 +219,15 @@ def parse_proposal(proposal_bytes: bytes) -> Proposal:
         raise MalformedTransaction(code, "the proposal cannot be read") from error
     if not chaincode or headers.chaincode != chaincode:
         raise MalformedTransaction(code, f"the header names chaincode {headers.chaincode!r}, the call {chaincode!r}")
-    return Proposal(headers, chaincode, args, dict(payload.TransientMap), without_transient(proposal.payload))
+    return Proposal(headers, chaincode, args, dict(payload.TransientMap), _without_transient(payload))
 
 
 def without_transient(proposal_payload: bytes) -> bytes:
     """Proposal payload bytes with the transient values left out: the form that is hashed and stands in the block."""
-    payload = proposal_pb2.ChaincodeProposalPayload.FromString(proposal_payload)
+    return _without_transient(proposal_pb2.ChaincodeProposalPayload.FromString(proposal_payload))
+
+
+def _without_transient(payload: proposal_pb2.ChaincodeProposalPayload) -> bytes:
     data: bytes = proposal_pb2.ChaincodeProposalPayload(input=payload.input).SerializeToString()
     return data
 
@@ -263,6 +267,38 @@ def build_response_payload(
         proposal_hash=proposal_hash(proposal.headers, proposal.payload), extension=action.SerializeToString()
     ).SerializeToString()
     return data
+
+
+def assemble(
+    proposal: Proposal,
+    *,
+    chaincode_version: str,
+    rwset: NamespaceRwset,
+    response: Response,
+    event: Event | None,
+    sign: Callable[[bytes], Sequence[Endorsement]],
+) -> EndorserTransaction:
+    """The transaction of a proposal and its simulation, endorsed by `sign`, as its bytes would be parsed.
+
+    `payload` is ready for the client's signature, which is still empty.
+    """
+    response_payload = build_response_payload(proposal, chaincode_version=chaincode_version, rwsets=[rwset], response=response, event=event)
+    endorsements = tuple(sign(response_payload))
+    return EndorserTransaction(
+        proposal.headers,
+        proposal.chaincode,
+        chaincode_version,
+        proposal.args,
+        (rwset,),
+        event,
+        response,
+        endorsements,
+        proposal_hash(proposal.headers, proposal.payload),
+        response_payload,
+        proposal.payload,
+        build_payload(proposal, response_payload, endorsements),
+        b"",
+    )
 
 
 def build_payload(proposal: Proposal, response_payload: bytes, endorsements: Sequence[Endorsement]) -> bytes:

@@ -7,7 +7,7 @@ is that the whole chain was exchanged or cut short: for that, give checkpoints k
 
 import base64
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
@@ -39,7 +39,7 @@ from fabric.orderers import UnsignedBlock, check_form, orderers_of
 from fabric.policies import PolicyError
 from fabric.transactions import ConfigTransaction
 from fabric.validation import Judge, Judged, KnownIds, KnownTransactions, in_order
-from fabric.worldstate import Updates, WorldState
+from fabric.worldstate import StateInMemory, Updates, WorldState
 
 
 class Step(IntEnum):
@@ -117,10 +117,15 @@ class Position:
 
 
 class Verifier:
-    """Verifies blocks one after the other. Memory grows with the state, and with what `known` keeps of each transaction's id."""
+    """Verifies blocks one after the other. Memory grows with what `state` keeps of each key, and `known` of each transaction's id.
 
-    def __init__(self, *, checkpoints: Sequence[Checkpoint] = (), known: KnownTransactions | None = None) -> None:
-        self.state = WorldState()
+    Both are empty and belong to the verifier; without them it keeps all in memory.
+    """
+
+    def __init__(
+        self, *, checkpoints: Sequence[Checkpoint] = (), known: KnownTransactions | None = None, state: WorldState | None = None
+    ) -> None:
+        self.state = StateInMemory() if state is None else state
         self.height = 0
         self.members = MspRegistry({})
         self._checkpoints = sorted(checkpoints, key=lambda checkpoint: checkpoint.number, reverse=True)  # the next one last
@@ -142,8 +147,8 @@ class Verifier:
 
         Raises ValueError for what is no position, VerificationError for a checkpoint that lies before it.
         """
-        verifier = cls(checkpoints=checkpoints, known=known)
-        verifier.state, verifier.height = state, position.height
+        verifier = cls(checkpoints=checkpoints, known=known, state=state)
+        verifier.height = position.height
         verifier._last_hash, verifier._genesis_hash = bytes.fromhex(position.last_hash), bytes.fromhex(position.genesis_hash)
         verifier._commit_hash, verifier._keeps_commit_hashes = bytes.fromhex(position.commit_hash), position.keeps_commit_hashes
         verifier._codes, verifier._creators = Counter(position.codes), Counter(position.creators)
@@ -346,12 +351,6 @@ def verify_blocks(blocks: Iterable[common_pb2.Block], *, checkpoints: Sequence[C
     for block in blocks:
         verifier.accept(block)
     return verifier.result()
-
-
-def verified(blocks: Iterable[common_pb2.Block], verifier: Verifier) -> Iterator[VerifiedBlock]:
-    """The blocks one by one as they verify."""
-    for block in blocks:
-        yield verifier.accept(block)
 
 
 def _check_encoding(number: int, block: common_pb2.Block) -> None:

@@ -1,12 +1,15 @@
 """The world state as blocks build it: every key with its value, metadata and the transaction that wrote it last."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from fabric.rwset import VALIDATION_PARAMETER, NamespaceRwset, Version
 
 Key = str | bytes  # private keys are known by their hashes only
+
+_LEAST = "\x00"  # what is appended to a key to get the next one in order
 
 
 class Space(NamedTuple):
@@ -25,23 +28,28 @@ class Entry:
     metadata: tuple[tuple[str, bytes], ...] = ()
 
 
-class WorldState:
+class WorldState(ABC):
     """Committed keys. Grows with the number of keys that exist, not with the length of the chain."""
 
-    def __init__(self) -> None:
-        self.spaces: dict[Space, dict[Key, Entry]] = {}
+    @abstractmethod
+    def get(self, space: Space, key: Key) -> Entry | None: ...
 
-    def get(self, space: Space, key: Key) -> Entry | None:
-        return self.spaces.get(space, {}).get(key)
+    @abstractmethod
+    def range(self, space: Space, start: str, end: str) -> Iterator[tuple[str, Entry]]:
+        """Public keys with start <= key < end, in key order; an empty `end` means no bound."""
+
+    @abstractmethod
+    def holds(self, namespace: str) -> bool:
+        """Whether anything was ever written publicly in a name space."""
+
+    @abstractmethod
+    def commit(self, updates: "Updates") -> None:
+        """Take over what a block's valid transactions wrote."""
 
     def value(self, namespace: str, key: str) -> bytes | None:
         """A public key's value; None where it does not exist."""
         entry = self.get(Space(namespace), key)
         return entry.value if entry else None
-
-    def holds(self, namespace: str) -> bool:
-        """Whether anything was ever written publicly in a name space."""
-        return Space(namespace) in self.spaces
 
     def validation_parameter(self, space: Space, key: Key) -> bytes:
         """The key's own endorsement policy; b"" where it has none."""
@@ -50,11 +58,26 @@ class WorldState:
 
     def public(self, namespace: str) -> dict[str, bytes]:
         """All public keys of a name space with their values, in key order."""
-        entries = self.spaces.get(Space(namespace), {})
-        return {key: entry.value for key, entry in sorted(entries.items()) if isinstance(key, str) and entry.value is not None}
+        return {key: entry.value for key, entry in self.range(Space(namespace), "", "") if entry.value is not None}
+
+
+class StateInMemory(WorldState):
+    """Every key in memory."""
+
+    def __init__(self) -> None:
+        self.spaces: dict[Space, dict[Key, Entry]] = {}
+
+    def get(self, space: Space, key: Key) -> Entry | None:
+        return self.spaces.get(space, {}).get(key)
+
+    def range(self, space: Space, start: str, end: str) -> Iterator[tuple[str, Entry]]:
+        entries = self.spaces.get(space, {})
+        yield from ((key, entries[key]) for key in sorted(_between(entries, start, end)))
+
+    def holds(self, namespace: str) -> bool:
+        return Space(namespace) in self.spaces
 
     def commit(self, updates: "Updates") -> None:
-        """Take over what a block's valid transactions wrote."""
         for space, entries in updates.spaces.items():
             committed = self.spaces.setdefault(space, {})
             for key, entry in entries.items():
@@ -82,9 +105,9 @@ class Updates:
 
     def scan(self, space: Space, start: str, end: str, *, include_end: bool) -> Iterator[tuple[str, Version]]:
         """Public keys of [start, end) in order with their versions; `end` "" is the end of the name space."""
-        keys = {*self._state.spaces.get(space, {}), *self.spaces.get(space, {})}
-        selected = (key for key in keys if isinstance(key, str) and _in_range(key, start, end, include_end))
-        for key in sorted(selected):
+        beyond = end + _LEAST if end and include_end else end
+        written = self.spaces.get(space, {})
+        for key in sorted({*(key for key, _ in self._state.range(space, start, beyond)), *_between(written, start, beyond)}):
             entry = self.latest(space, key)
             if entry:
                 yield key, entry.version
@@ -130,5 +153,5 @@ class Updates:
         return Entry(version, value, metadata.get(key, latest.metadata if latest else ()))
 
 
-def _in_range(key: str, start: str, end: str, include_end: bool) -> bool:
-    return key >= start and (not end or key < end or (include_end and key == end))
+def _between(keys: Iterable[Key], start: str, end: str) -> Iterator[str]:
+    return (key for key in keys if isinstance(key, str) and key >= start and (not end or key < end))

@@ -5,6 +5,7 @@ Bad endorsements do pass, because in Fabric they are recorded as invalid in the 
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from fabric_protos.common import common_pb2
@@ -13,7 +14,7 @@ from fabric_protos.peer import transaction_pb2
 from fabric.channel import ChannelConfig
 from fabric.crypto import verify_signature
 from fabric.devledger.ledger import BATCH, Submission
-from fabric.devledger.own_endorsements import OwnEndorsements
+from fabric.devledger.own_transactions import Endorsed, OwnTransactions
 from fabric.devledger.validation import endorsers
 from fabric.msp import MspRegistry
 from fabric.rwset import VALIDATION_PARAMETER, NamespaceRwset
@@ -23,10 +24,10 @@ from fabric.transactions import EndorserTransaction, MalformedTransaction, check
 class Admission:
     """Checks envelopes for one channel and its one chaincode; `clock` tells when certificates must be valid.
 
-    `own` are the endorsements made in this process, which need no second look.
+    `own` are the transactions that were assembled and endorsed in this process, and need no second look.
     """
 
-    def __init__(self, channel: ChannelConfig, chaincode: str, clock: Callable[[], datetime], own: OwnEndorsements) -> None:
+    def __init__(self, channel: ChannelConfig, chaincode: str, clock: Callable[[], datetime], own: OwnTransactions) -> None:
         self._channel, self._chaincode, self._clock, self._own = channel, chaincode, clock, own
         self._organisations = MspRegistry({msp.mspid: msp for msp in channel.application})
 
@@ -39,14 +40,23 @@ class Admission:
         envelope: bytes = common_pb2.Envelope(payload=payload, signature=signature).SerializeToString()
         if len(envelope) > BATCH.absolute_max_bytes:
             raise MalformedTransaction(transaction_pb2.INVALID_OTHER_REASON, f"the transaction exceeds {BATCH.absolute_max_bytes} bytes")
-        transaction = parse_envelope(envelope)
-        if not isinstance(transaction, EndorserTransaction):
-            raise MalformedTransaction(transaction_pb2.UNSUPPORTED_TX_PAYLOAD, "the channel's configuration cannot be changed here")
+        endorsed = self._endorsed_here(payload, signature) or self._read(envelope)
+        transaction = endorsed.transaction
         self._check_headers(transaction)
         self._check_effects(transaction)
         member = self._organisations.authenticate(transaction.creator, self._clock())
         verify_signature(member.certificate, transaction.payload, transaction.signature)
-        return Submission(transaction, endorsers(transaction, self._organisations, self._own), envelope)
+        return Submission(transaction, endorsed.endorsers, envelope)
+
+    def _endorsed_here(self, payload: bytes, signature: bytes) -> Endorsed | None:
+        own = self._own.take(payload)
+        return None if own is None else Endorsed(replace(own.transaction, signature=signature), own.endorsers)
+
+    def _read(self, envelope: bytes) -> Endorsed:
+        transaction = parse_envelope(envelope)
+        if not isinstance(transaction, EndorserTransaction):
+            raise MalformedTransaction(transaction_pb2.UNSUPPORTED_TX_PAYLOAD, "the channel's configuration cannot be changed here")
+        return Endorsed(transaction, endorsers(transaction, self._organisations))
 
     def _check_headers(self, transaction: EndorserTransaction) -> None:
         headers = transaction.headers

@@ -4,7 +4,7 @@ Every organisation's peer key is held here, so one simulation is signed by as ma
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,7 +16,7 @@ from fabric.channel import ChannelConfig
 from fabric.contract.errors import ContractError
 from fabric.crypto import IdentityError, SigningIdentity, verify_signature
 from fabric.devledger.ledger import Ledger
-from fabric.devledger.own_endorsements import OwnEndorsements
+from fabric.devledger.own_transactions import Endorsed, OwnTransactions
 from fabric.devledger.simulation import Contract, SimulatedStub
 from fabric.devledger.store import Store
 from fabric.devledger.validation import KeyPolicies
@@ -29,8 +29,7 @@ from fabric.transactions import (
     MalformedTransaction,
     Proposal,
     Response,
-    build_payload,
-    build_response_payload,
+    assemble,
     check_tx_id,
     parse_proposal,
 )
@@ -52,6 +51,8 @@ class Simulation:
 
     response: Response
     rwset: NamespaceRwset
+    policies: Mapping[str, bytes]
+    """The endorsement policies of the keys that it changes, where they have their own."""
     event: Event | None
 
 
@@ -70,7 +71,7 @@ class Endorser:
         contract: Contract,
         version: str,
         clock: Callable[[], datetime],
-        own: OwnEndorsements,
+        own: OwnTransactions,
     ) -> None:
         self._ledger, self._store, self._config, self._channel, self._chaincode = ledger, store, channel, channel.channel, chaincode
         self._organisations, self._contract, self._version, self._clock, self._own = organisations, contract, version, clock, own
@@ -88,11 +89,10 @@ class Endorser:
         Taken in the configuration's order, the caller's own first if it takes more than the first majority. Raises ProposalRefused
         where all together are not enough.
         """
-        with self._store.snapshot() as state:
-            rules = EndorsementRules(self._config, KeyPolicies(state, self._chaincode))
-            for mspids in self._choices(caller):
-                if not rules.failures(self._chaincode, [simulation.rwset], [self._members[mspid] for mspid in mspids]):
-                    return mspids
+        rules = EndorsementRules(self._config, KeyPolicies(lambda key: simulation.policies.get(key, b""), self._chaincode))
+        for mspids in self._choices(caller):
+            if not rules.failures(self._chaincode, [simulation.rwset], [self._members[mspid] for mspid in mspids]):
+                return mspids
         raise ProposalRefused("no combination of peers can be derived which satisfy the endorsement policy")
 
     def _choices(self, caller: str) -> Iterator[list[str]]:
@@ -146,8 +146,9 @@ class Endorser:
                 certificate_pem=_certificate(proposal),
                 transient=proposal.transient,
             )
-            response = self._call(stub, proposal)
-        return Simulation(response, stub.rwset(self._chaincode), stub.event(self._chaincode))
+            response, rwset = self._call(stub, proposal), stub.rwset(self._chaincode)
+            policies = {key: policy for key in _changed(rwset) if (policy := state.policy(key))}
+        return Simulation(response, rwset, policies, stub.event(self._chaincode))
 
     def _call(self, stub: SimulatedStub, proposal: Proposal) -> Response:
         try:
@@ -160,18 +161,24 @@ class Endorser:
 
     def endorse(self, proposal: Proposal, simulation: Simulation, mspids: Sequence[str]) -> bytes:
         """`common.Payload` bytes of the transaction, endorsed by the peers of `mspids`, for the client to sign."""
-        signed = build_response_payload(
-            proposal, chaincode_version=self._version, rwsets=[simulation.rwset], response=simulation.response, event=simulation.event
+        transaction = assemble(
+            proposal,
+            chaincode_version=self._version,
+            rwset=simulation.rwset,
+            response=simulation.response,
+            event=simulation.event,
+            sign=lambda response: [Endorsement(name, peer.sign(response + name)) for peer, name in map(self._peers.__getitem__, mspids)],
         )
-        return build_payload(proposal, signed, [self._signed(signed, *self._peers[mspid]) for mspid in mspids])
-
-    def _signed(self, response_payload: bytes, peer: SigningIdentity, name: bytes) -> Endorsement:
-        message = response_payload + name
-        signature = peer.sign(message)
-        self._own.remember(message, signature)
-        return Endorsement(name, signature)
+        self._own.remember(Endorsed(transaction, tuple(self._members[mspid] for mspid in mspids)))
+        return transaction.payload
 
 
 def _certificate(proposal: Proposal) -> bytes:
     pem: bytes = identities_pb2.SerializedIdentity.FromString(proposal.headers.creator).id_bytes
     return pem
+
+
+def _changed(rwset: NamespaceRwset) -> Iterator[str]:
+    """The keys that a simulation writes or gives another policy."""
+    yield from (write.key for write in rwset.writes)
+    yield from (str(write.key) for write in rwset.metadata_writes)

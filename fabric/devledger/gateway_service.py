@@ -72,7 +72,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):  # type: ignore[misc] # 
         except ProposalRefused as error:
             await self._abort(context, grpc.StatusCode.ABORTED, refused, str(error))
         if simulation.response.status != SUCCESS:
-            await self._abort(context, grpc.StatusCode.ABORTED, refused, _chaincode_message(simulation))
+            await self._abort(context, grpc.StatusCode.ABORTED, refused, _chaincode_message(simulation), named)
         try:
             mspids = list(dict.fromkeys(named)) or self._endorser.enough(simulation, member.mspid)
         except ProposalRefused as error:
@@ -155,9 +155,10 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):  # type: ignore[misc] # 
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"invalid start position type: {kind}")
         return self._ledger.height
 
-    async def _abort(self, context: Context, code: grpc.StatusCode, message: str, detail: str) -> NoReturn:
-        """End the call as a peer does: the reason stands in an ErrorDetail beside the message."""
-        details = [gateway_pb2.ErrorDetail(address=self._address, msp_id=self._endorser.first, message=detail)]
+    async def _abort(self, context: Context, code: grpc.StatusCode, message: str, detail: str, mspids: Sequence[str] = ()) -> NoReturn:
+        """End the call as a peer does: the reason stands in an ErrorDetail beside the message, for each organisation that was asked."""
+        asked = mspids or (self._endorser.first,)
+        details = [gateway_pb2.ErrorDetail(address=self._address, msp_id=mspid, message=detail) for mspid in asked]
         trailer = rpc_status.encode(code.value[0], message, details)
         await context.abort(code, message, ((rpc_status.METADATA_KEY, trailer),))
 

@@ -25,7 +25,7 @@ from fabric.devledger.errors import DevLedgerError
 from fabric.devledger.gateway_service import GatewayService
 from fabric.devledger.ledger import BATCH, Ledger
 from fabric.devledger.opening import open_channel
-from fabric.devledger.own_endorsements import OwnEndorsements
+from fabric.devledger.own_transactions import OwnTransactions
 from fabric.devledger.port import is_busy
 from fabric.devledger.simulation import Contract
 from fabric.devledger.store import Store, open_store
@@ -88,9 +88,9 @@ async def _start(config: LedgerConfig, contract: Contract, rules: str, store: St
     channel = open_channel(store, config, orderer, _now())
     put_in_force(store, channel, config.ledger.chaincode, rules, peers=peers, orderer=orderer)
     chaincode = config.ledger.chaincode
-    ledger = Ledger(store, orderer, EndorsementRules(channel, KeyPolicies(store.writer, chaincode)))
+    own = OwnTransactions()
+    ledger = Ledger(store, orderer, EndorsementRules(channel, KeyPolicies(store.writer.policy, chaincode)), awaited=own.awaited)
     organisations = MspRegistry({msp.mspid: msp for msp in channel.application})
-    own = OwnEndorsements()
     endorser = Endorser(
         ledger=ledger,
         store=store,

@@ -60,9 +60,8 @@ class SimulatedStub:
         return entry.value if entry else None
 
     def get_state_validation_parameter(self, key: str) -> bytes:
-        entry = self._state.get(checked_key(key))
-        self._reads[key] = entry.version if entry else None
-        return entry.policy if entry else b""
+        self._reads[key] = self._state.version(checked_key(key))
+        return self._state.policy(key)
 
     def set_state_validation_parameter(self, key: str, policy: bytes) -> None:
         self._policies[checked_key(key)] = checked_policy(key, policy, put=self._writes.get(key) is not None)

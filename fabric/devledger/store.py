@@ -10,7 +10,7 @@ and SQLite lets a reader see a consistent snapshot while the writer commits.
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,8 @@ _UPSERT = """
 INSERT INTO state (key, value, block, position) VALUES (?, ?, ?, ?)
 ON CONFLICT (key) DO UPDATE SET value = excluded.value, block = excluded.block, position = excluded.position
 """
+_REMEMBERED = 20_000  # versions and policies of keys
+_NOWHERE: tuple[None, bytes] = (None, b"")  # where a key that does not exist stands, and its policy
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,12 @@ class TransactionRecord:
     writes: tuple[Write, ...] = ()
     policies: tuple[tuple[str, bytes], ...] = ()
 
+    @property
+    def changed(self) -> Iterator[str]:
+        """The keys that it changes."""
+        yield from (write.key for write in self.writes)
+        yield from (key for key, _ in self.policies)
+
 
 @dataclass(frozen=True)
 class TransactionStatus:
@@ -78,22 +86,38 @@ class TransactionStatus:
 
 
 class State:
-    """`StateReader` over one SQLite connection."""
+    """`StateReader` over one SQLite connection. Remembers versions and policies: `forget` the keys that are written meanwhile."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self._places: dict[str, tuple[Version | None, bytes]] = {}
 
     def get(self, key: str) -> Entry | None:
         row = self._connection.execute("SELECT value, block, position, policy FROM state WHERE key = ?", (key.encode(),)).fetchone()
-        return Entry(row[0], Version(row[1], row[2]), row[3]) if row else None
+        if row is None:
+            self._places[key] = _NOWHERE
+            return None
+        version, policy = self._places[key] = Version(row[1], row[2]), row[3]
+        return Entry(row[0], version, policy)
 
     def version(self, key: str) -> Version | None:
-        row = self._connection.execute("SELECT block, position FROM state WHERE key = ?", (key.encode(),)).fetchone()
-        return Version(row[0], row[1]) if row else None
+        return self._place(key)[0]
 
     def policy(self, key: str) -> bytes:
-        row = self._connection.execute("SELECT policy FROM state WHERE key = ?", (key.encode(),)).fetchone()
-        return bytes(row[0]) if row else b""
+        return self._place(key)[1]
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Read these again when they are asked for next."""
+        for key in keys:
+            self._places.pop(key, None)
+        if len(self._places) > _REMEMBERED:
+            self._places.clear()
+
+    def _place(self, key: str) -> tuple[Version | None, bytes]:
+        if key not in self._places:
+            row = self._connection.execute("SELECT block, position, policy FROM state WHERE key = ?", (key.encode(),)).fetchone()
+            self._places[key] = (Version(row[0], row[1]), row[2]) if row else _NOWHERE
+        return self._places[key]
 
     def range(self, start: str, end: str) -> Iterator[tuple[str, Entry]]:
         columns = "SELECT key, value, block, position FROM state WHERE key >= ?"
@@ -134,6 +158,7 @@ class Store:
                     self._apply(transaction, number, position)
         except sqlite3.Error as error:
             raise DevLedgerError(f"cannot store block {number}: {error}; free disk space or repair the data folder") from error
+        self.writer.forget(key for transaction in transactions for key in transaction.changed)
         self._height = number + 1
 
     def _apply(self, transaction: TransactionRecord, number: int, position: int) -> None:

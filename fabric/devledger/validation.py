@@ -6,13 +6,12 @@ block (`core/ledger/kvledger/txmgmt/validation`).
 """
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from fabric_protos.peer.transaction_pb2 import TxValidationCode
 
 from fabric.crypto import IdentityError, verify_signature
-from fabric.devledger.own_endorsements import OwnEndorsements
 from fabric.devledger.store import StateReader
 from fabric.endorsement import EndorsementRules
 from fabric.msp import Member, MspRegistry
@@ -30,20 +29,22 @@ _LEAST = "\x00"  # what is appended to a key to get the next one in order
 
 
 class KeyPolicies:
-    """The embedded ledger's state as endorsement policies are read from it: one chaincode, public keys only, no lifecycle."""
+    """The embedded ledger's state as endorsement policies are read from it: one chaincode, public keys only, no lifecycle.
 
-    def __init__(self, state: StateReader, chaincode: str) -> None:
-        self._state, self._chaincode = state, chaincode
+    `policy` tells a key's own endorsement policy, as `StateReader.policy` does.
+    """
+
+    def __init__(self, policy: Callable[[str], bytes], chaincode: str) -> None:
+        self._policy, self._chaincode = policy, chaincode
 
     def holds(self, namespace: str) -> bool:
         return namespace == self._chaincode
 
     def value(self, namespace: str, key: str) -> bytes | None:
-        entry = self._state.get(key) if self.holds(namespace) else None
-        return entry.value if entry else None
+        return None  # definitions of chaincode and collections, which stand in no state here
 
     def validation_parameter(self, space: Space, key: Key) -> bytes:
-        return self._state.policy(str(key)) if self.holds(space.namespace) else b""
+        return self._policy(str(key)) if self.holds(space.namespace) else b""
 
 
 def endorsement_code(transaction: EndorserTransaction, endorsers: Sequence[Member], rules: EndorsementRules) -> int:
@@ -52,21 +53,17 @@ def endorsement_code(transaction: EndorserTransaction, endorsers: Sequence[Membe
     return ENDORSEMENT_POLICY_FAILURE if failures else VALID
 
 
-def endorsers(transaction: EndorserTransaction, organisations: MspRegistry, own: OwnEndorsements) -> tuple[Member, ...]:
+def endorsers(transaction: EndorserTransaction, organisations: MspRegistry) -> tuple[Member, ...]:
     """Whose peers endorsed, each with a signature that is good."""
-    return tuple(member for e in transaction.endorsements if (member := _endorser(e, transaction, organisations, own)))
+    return tuple(member for e in transaction.endorsements if (member := _endorser(e, transaction, organisations)))
 
 
-def _endorser(
-    endorsement: Endorsement, transaction: EndorserTransaction, organisations: MspRegistry, own: OwnEndorsements
-) -> Member | None:
+def _endorser(endorsement: Endorsement, transaction: EndorserTransaction, organisations: MspRegistry) -> Member | None:
     """Who endorsed. A bad endorsement counts for nobody and spoils nothing, as in Fabric's policy evaluation."""
     try:
         # No moment of validity: a certificate that expires between endorsement and commit does not undo the endorsement.
         member = organisations.authenticate(endorsement.endorser, None)
-        message = transaction.proposal_response_payload + endorsement.endorser
-        if not own.made(message, endorsement.signature):
-            verify_signature(member.certificate, message, endorsement.signature)
+        verify_signature(member.certificate, transaction.proposal_response_payload + endorsement.endorser, endorsement.signature)
     except IdentityError:
         return None
     return member

@@ -4,19 +4,17 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from fabric.contract.keys import key
-from fabric.worldstate import WorldState
+from fabric.contract.keys import span
+from fabric.worldstate import Space, WorldState
 
 
 def records(state: WorldState, contract: str, kind: str) -> dict[str, dict[str, Any]]:
     """Every record of a kind by its state key, without the schema version."""
-    prefix = key(kind)
     found = {}
-    for name, data in state.public(contract).items():
-        if name.startswith(prefix):
-            record = json.loads(data)
-            record.pop("schema", None)
-            found[name] = record
+    for name, entry in state.range(Space(contract), *span(kind)):
+        record = json.loads(entry.value or b"")
+        record.pop("schema", None)
+        found[name] = record
     return found
 
 

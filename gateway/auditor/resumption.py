@@ -16,7 +16,7 @@ import json
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,33 +24,24 @@ from typing import Any
 
 from fabric.crypto import SigningIdentity
 from fabric.decoding import decode
-from fabric.rwset import Version
 from fabric.statement import StatementError, open_statement, sign_statement
 from fabric.verify import Position
-from fabric.worldstate import Entry, Space, WorldState
 from gateway.auditor.export import replacing
 from gateway.auditor.known_ids import IdsOnDisk
+from gateway.auditor.state_on_disk import StateOnDisk
 from gateway.errors import InputError, VerificationFailed
 
 KIND = "consortium-audit-state-1"
 
 _LONGEST_STATEMENT = 64 * 1024  # bytes; a certificate and a few numbers
 _CHUNK = 1024 * 1024
-_SCHEMA = """
-CREATE TABLE meta (content TEXT NOT NULL);
-CREATE TABLE state (
-    namespace TEXT, collection TEXT, key, value BLOB, block INTEGER, transaction_number INTEGER, metadata TEXT,
-    PRIMARY KEY (namespace, collection, key)
-) WITHOUT ROWID;
-"""
 
 
 @dataclass(frozen=True)
 class AuditState:
-    """Where the verifier stands, the world state there, and what the books remember by their names (JSON values)."""
+    """Where the verifier stands, and what the books remember by their names (JSON values)."""
 
     position: Position
-    state: WorldState
     books: Mapping[str, Any]
 
 
@@ -62,21 +53,23 @@ class Resumption:
     identity: SigningIdentity
     now: datetime.datetime
 
-    def read(self, known: IdsOnDisk) -> AuditState | None:
+    def read(self, known: IdsOnDisk, state: StateOnDisk) -> AuditState | None:
         """What the audit before knew; None where there was none. Raises as `read_state` does."""
-        return read_state(self.path, known, self.identity) if self.path.exists() else None
+        return read_state(self.path, known, state, self.identity) if self.path.exists() else None
 
-    def write(self, audited: AuditState, known: IdsOnDisk) -> None:
+    def write(self, audited: AuditState, known: IdsOnDisk, state: StateOnDisk) -> None:
         """Keep what the audit knows now; raise InputError."""
-        write_state(self.path, audited, known, self.identity, now=self.now)
+        write_state(self.path, audited, known, state, self.identity, now=self.now)
 
 
-def write_state(path: Path, audited: AuditState, known: IdsOnDisk, identity: SigningIdentity, *, now: datetime.datetime) -> None:
+def write_state(
+    path: Path, audited: AuditState, known: IdsOnDisk, state: StateOnDisk, identity: SigningIdentity, *, now: datetime.datetime
+) -> None:
     """Sign and write the file as a whole or not at all; raise InputError. `now` has a time zone."""
     try:
         with tempfile.TemporaryDirectory() as folder:
             database = Path(folder) / "state.sqlite"
-            _fill(database, audited, known)
+            _fill(database, audited, known, state)
             with database.open("rb") as body, replacing(path) as file:
                 content = {
                     "height": audited.position.height,
@@ -92,8 +85,8 @@ def write_state(path: Path, audited: AuditState, known: IdsOnDisk, identity: Sig
         raise InputError(f"cannot write {path}: {error.strerror}; choose another place for the file") from error
 
 
-def read_state(path: Path, known: IdsOnDisk, identity: SigningIdentity) -> AuditState:
-    """Read a file that `identity` signed, and add its transaction ids to `known`, which must be empty.
+def read_state(path: Path, known: IdsOnDisk, state: StateOnDisk, identity: SigningIdentity) -> AuditState:
+    """Read a file that `identity` signed, and add its transaction ids to `known` and its keys to `state`, which must be empty.
 
     Raises VerificationFailed for a file that was changed or that another signed, InputError for one that cannot be read.
     """
@@ -108,7 +101,7 @@ def read_state(path: Path, known: IdsOnDisk, identity: SigningIdentity) -> Audit
                 if hashlib.file_digest(body, "sha256").hexdigest() != digest:
                     raise StatementError("it was changed after it was signed")
             with closing(sqlite3.connect(database)) as opened:
-                return _read(opened, known)
+                return _read(opened, known, state)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; name a file that `consortium audit verify --resume` wrote") from error
     except StatementError as error:
@@ -125,28 +118,18 @@ def _signed_digest(line: bytes, identity: SigningIdentity) -> str:
     return str(statement.content.get("digest"))
 
 
-def _fill(path: Path, audited: AuditState, known: IdsOnDisk) -> None:
+def _fill(path: Path, audited: AuditState, known: IdsOnDisk, state: StateOnDisk) -> None:
     with closing(sqlite3.connect(path)) as database:
         known.copy_to(database)
-        database.executescript(_SCHEMA)
+        state.copy_to(database)
+        database.execute("CREATE TABLE meta (content TEXT NOT NULL)")
         meta = {"position": asdict(audited.position), "books": audited.books}
         database.execute("INSERT INTO meta VALUES (?)", (json.dumps(meta),))
-        database.executemany("INSERT INTO state VALUES (?, ?, ?, ?, ?, ?, ?)", _rows(audited.state))
         database.commit()
 
 
-def _rows(state: WorldState) -> Iterator[tuple[object, ...]]:
-    for space, entries in state.spaces.items():
-        for key, entry in entries.items():
-            metadata = json.dumps([[name, value.hex()] for name, value in entry.metadata])
-            yield *space, key, entry.value, entry.version.block, entry.version.transaction, metadata
-
-
-def _read(database: sqlite3.Connection, known: IdsOnDisk) -> AuditState:
+def _read(database: sqlite3.Connection, known: IdsOnDisk, state: StateOnDisk) -> AuditState:
     meta = json.loads(database.execute("SELECT content FROM meta").fetchone()[0])
-    state = WorldState()
-    for namespace, collection, key, value, block, number, metadata in database.execute("SELECT * FROM state"):
-        entry = Entry(Version(block, number), value, tuple((name, bytes.fromhex(data)) for name, data in json.loads(metadata)))
-        state.spaces.setdefault(Space(namespace, collection), {})[key] = entry
+    state.copy_from(database)
     known.copy_from(database)
-    return AuditState(decode(Position, meta["position"], strict=True), state, meta["books"])
+    return AuditState(decode(Position, meta["position"], strict=True), meta["books"])

@@ -48,6 +48,13 @@ def test_blocks_come_back_in_order_as_they_would_be_examined_here(chain: Consort
     assert [examined for _, examined in done] == [examine_block(block) for block in chain.blocks]
 
 
+def test_what_no_other_process_has_is_checked_here(chain: Consortium, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_EACH_HAS", 0)
+    with Examiners(2, alone_bytes=0) as examiners:
+        done = list(examiners.examined(chain.blocks))
+    assert done == [(block, examine_block(block)) for block in chain.blocks]
+
+
 def test_what_is_under_way_is_bounded(chain: Consortium) -> None:
     taken = 0
 

@@ -12,7 +12,7 @@ from fabric.endorsement import EndorsementRules
 from fabric.msp import Member
 from fabric.policies import PolicyError, distinct, signature_policy_satisfied
 from fabric.rwset import CollectionRwset, HashedWrite, MetadataWrite, NamespaceRwset, Version, Write
-from fabric.worldstate import Updates, WorldState
+from fabric.worldstate import StateInMemory, Updates
 from tests.support.chain import CHAINCODE, CHANNEL, NOW, Org, org
 
 ENDORSEMENT_POLICY_FAILURE, INVALID_CHAINCODE = 10, 25
@@ -90,7 +90,7 @@ class TestKeyPolicies:
 
     def rules(self, orgs: list[Org]) -> EndorsementRules:
         own = signature_policy(1, ("Org3MSP", msp_principal_pb2.MSPRole.PEER)).SerializeToString()
-        state = WorldState()
+        state = StateInMemory()
         updates = Updates(state)
         policy = (MetadataWrite("budget", (("VALIDATION_PARAMETER", own),)),)
         updates.apply([NamespaceRwset(CHAINCODE, writes=(Write("budget", b"1"),), metadata_writes=policy)], Version(1, 0))

@@ -19,6 +19,7 @@ from fabric.devledger.config import load
 from fabric.devledger.server import start
 from gateway.auditor.known_ids import IdsOnDisk
 from gateway.auditor.resumption import Resumption
+from gateway.auditor.state_on_disk import StateOnDisk
 from gateway.auditor.verify import AuditReport, verify_ledger
 from gateway.cli.main import run
 from gateway.demo.hospitals import DemoHospital
@@ -151,8 +152,8 @@ def test_no_byte_of_the_file_can_be_changed(kept: tuple[Resumption, bytes], data
     changed = bytearray(content)
     changed[position] ^= data.draw(st.integers(1, 255))
     resumption.path.write_bytes(changed)
-    with IdsOnDisk() as known, pytest.raises(VerificationFailed, match="cannot go on from"):
-        resumption.read(known)
+    with IdsOnDisk() as known, StateOnDisk() as state, pytest.raises(VerificationFailed, match="cannot go on from"):
+        resumption.read(known, state)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 from fabric.client.errors import StreamError
 from tests.support.faulty_proxy import Fault
 
-COUNT = 6
+COUNT = 10  # half of them one after the other, in blocks of their own: enough for a stream to break in
 
 
 @pytest.fixture

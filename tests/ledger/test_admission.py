@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,14 +13,14 @@ from hypothesis import strategies as st
 from fabric.channel import ChannelConfig
 from fabric.crypto import IdentityError, SigningIdentity
 from fabric.devledger.admission import Admission
-from fabric.devledger.own_endorsements import OwnEndorsements
+from fabric.devledger.own_transactions import Endorsed, OwnTransactions
 from fabric.devledger.store import open_store
 from fabric.devledger.validation import KeyPolicies, endorsement_code
 from fabric.endorsement import EndorsementRules
 from fabric.examination import examine_envelope
 from fabric.transactions import MalformedTransaction
 from fabric.validation import Judge, KnownIds
-from fabric.worldstate import WorldState
+from fabric.worldstate import StateInMemory
 from tests.support import key_value_contract
 from tests.support.ledger import Network, prepare, running
 from tests.support.raw_client import raw_client
@@ -36,9 +37,10 @@ class Door:
         store = open_store(network.config.ledger.data)
         channel = ChannelConfig.parse(common_pb2.Block.FromString(store.block(0)).data.data[0])
         store.close()
-        self.admission = Admission(channel, network.chaincode, lambda: datetime.datetime.now(datetime.UTC), OwnEndorsements())
-        self.rules = EndorsementRules(channel, KeyPolicies(Table(), network.chaincode))
-        self.judge = Judge(channel, channel.members, WorldState(), KnownIds())
+        self.own = OwnTransactions()
+        self.admission = Admission(channel, network.chaincode, lambda: datetime.datetime.now(datetime.UTC), self.own)
+        self.rules = EndorsementRules(channel, KeyPolicies(Table().policy, network.chaincode))
+        self.judge = Judge(channel, channel.members, StateInMemory(), KnownIds())
 
     @staticmethod
     async def _endorsed(network: Network) -> bytes:
@@ -55,6 +57,20 @@ def test_the_untouched_transaction_passes(door: Door) -> None:
     submission = door.admission.accept(door.payload, door.creator.sign(door.payload))
     assert [member.mspid for member in submission.endorsers] == ["AlphaMSP", "BetaMSP"]
     assert door.judge.envelope(examine_envelope(submission.envelope)).code == 0
+
+
+def test_what_was_assembled_here_passes_as_what_a_stranger_brings(door: Door) -> None:
+    signature = door.creator.sign(door.payload)
+    stranger = door.admission.accept(door.payload, signature)
+    door.own.remember(Endorsed(replace(stranger.transaction, signature=b""), stranger.endorsers))
+    assert door.admission.accept(door.payload, signature) == stranger
+
+
+def test_what_was_assembled_here_needs_its_creator_s_signature(door: Door) -> None:
+    stranger = door.admission.accept(door.payload, door.creator.sign(door.payload))
+    door.own.remember(Endorsed(replace(stranger.transaction, signature=b""), stranger.endorsers))
+    with pytest.raises(IdentityError, match="does not match"):
+        door.admission.accept(door.payload, door.creator.sign(b"something else"))
 
 
 def test_no_byte_can_be_changed_after_signing(door: Door) -> None:

@@ -15,7 +15,7 @@ from fabric.msp import Member
 from fabric.rwset import VALIDATION_PARAMETER, MetadataWrite, NamespaceRwset, Read, Version, Write
 from fabric.transactions import EndorserTransaction
 from fabric.validation import Judged, in_order
-from fabric.worldstate import Space, Updates, WorldState
+from fabric.worldstate import Space, StateInMemory, Updates, WorldState
 from tests.ledger.test_validation import transaction
 from tests.support.chain import Consortium
 from tests.support.state_table import Table
@@ -53,7 +53,7 @@ def simulated(state: Table, tx_id: str, operations: list[tuple[str, str, str]]) 
 
 @given(blocks=st.lists(st.lists(CALLS, min_size=1, max_size=5), min_size=1, max_size=4))
 def test_ledger_and_verifier_agree_on_codes_state_and_policies(blocks: list[list[tuple[list[tuple[str, str, str]], list[Member]]]]) -> None:
-    table, state = Table(), WorldState()
+    table, state = Table(), StateInMemory()
     for number, calls in enumerate(blocks):
         block = [(simulated(table, f"{number}-{index}", operations), signers) for index, (operations, signers) in enumerate(calls)]
         codes = judged_by_the_ledger(table, number, block)
@@ -71,7 +71,7 @@ def test_ledger_and_verifier_agree_on_codes_state_and_policies(blocks: list[list
 
 
 def judged_by_the_ledger(table: Table, number: int, block: Sequence[tuple[EndorserTransaction, list[Member]]]) -> list[int]:
-    rules = EndorsementRules(CONFIG, KeyPolicies(table, "cc"))
+    rules = EndorsementRules(CONFIG, KeyPolicies(table.policy, "cc"))
     pending = PendingBlock(table, number)
     return [pending.judge(tx, endorsement_code(tx, signers, rules), committed_before=False) for tx, signers in block]
 

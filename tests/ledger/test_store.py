@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fabric.devledger import store as module
 from fabric.devledger.errors import DevLedgerError
 from fabric.devledger.store import Store, TransactionRecord, TransactionStatus, open_store
 from fabric.rwset import Version, Write
@@ -48,6 +49,34 @@ def test_keys_are_ordered_by_their_bytes_composite_keys_too(tmp_path: Path) -> N
         assert [key for key, _ in state.range("", "")] == sorted(keys, key=str.encode)
         assert [key for key, _ in state.range("\x00t\x00", "\x00t\x00\U0010ffff")] == ["\x00t\x00a\x00", "\x00t\x00a\x00b\x00"]
         assert [key for key, _ in state.range("aa", "é")] == ["aa", "b"]
+    store.close()
+
+
+@pytest.mark.parametrize("remembered", [0, 20_000])
+def test_the_writer_sees_what_it_has_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, remembered: int) -> None:
+    """Whatever it remembers: versions and policies are those of the newest block."""
+    monkeypatch.setattr(module, "_REMEMBERED", remembered)
+    store = open_store(tmp_path)
+    seen = []
+    for number, change in enumerate(
+        [
+            TransactionRecord("t0", 0, (Write("a", b"1"), Write("b", b"1")), (("a", b"policy"),)),
+            TransactionRecord("t1", 0, (Write("a", b"2"),)),
+            TransactionRecord("t2", 0, (), (("a", b""), ("b", b"policy"))),
+            TransactionRecord("t3", 0, (Write("a", None),)),
+        ]
+    ):
+        store.append(number, b"block", [change])
+        seen.append([(store.writer.version(key), store.writer.policy(key)) for key in "abc"])
+        with store.snapshot() as state:
+            assert seen[-1] == [(state.version(key), state.policy(key)) for key in "abc"]
+    absent = (None, b"")
+    assert seen == [
+        [(Version(0, 0), b"policy"), (Version(0, 0), b""), absent],
+        [(Version(1, 0), b"policy"), (Version(0, 0), b""), absent],
+        [(Version(2, 0), b""), (Version(2, 0), b"policy"), absent],
+        [absent, (Version(2, 0), b"policy"), absent],
+    ]
     store.close()
 
 

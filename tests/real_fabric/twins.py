@@ -26,7 +26,7 @@ from fabric.client.proposal import Proposal, build
 from fabric.crypto import SigningIdentity
 from fabric.devledger.admission import Admission
 from fabric.devledger.config import LedgerConfig, LedgerSection, OrdererSection
-from fabric.devledger.own_endorsements import OwnEndorsements
+from fabric.devledger.own_transactions import OwnTransactions
 from fabric.devledger.server import DevLedger, start
 from fabric.mvcc import summarise
 from fabric.rwset import NamespaceRwset, RangeQuery, Read, Version
@@ -260,7 +260,7 @@ async def twins(network: FabricNetwork, folder: Path) -> AsyncIterator[Twins]:
 async def _admission(gateway: Gateway) -> Admission:
     """The embedded ledger's door, passed by so that transactions come into one block."""
     first = await anext(aiter(gateway.blocks(start=0, stop=0)))
-    return Admission(ChannelConfig.parse(first.data.data[0]), PROBE, lambda: datetime.now(UTC), OwnEndorsements())
+    return Admission(ChannelConfig.parse(first.data.data[0]), PROBE, lambda: datetime.now(UTC), OwnTransactions())
 
 
 @asynccontextmanager
