@@ -11,6 +11,7 @@ from fabric.client.gateway import Gateway
 from fabric.ledger import Ledger
 from fabric.tls import TlsIdentity
 from fabric.watched import Watched
+from gateway.channel.organisations import read_organisations
 from gateway.config import ClientConfig, GatewayConfig, TlsSection
 from gateway.errors import ConfigError
 from gateway.rpc import Peers
@@ -21,7 +22,9 @@ def open_ledger(config: ClientConfig | GatewayConfig) -> Gateway:
     """The ledger's client; the caller closes it. Raises ConfigError or IdentityError if a file cannot be used; no I/O beyond files."""
     section = config.ledger
     tls_ca = Watched([section.tls_ca], lambda: _authorities(section.tls_ca))
-    return Gateway.follow([section.endpoint, *section.fallbacks], tls_ca, section.channel, section.chaincode, config.identity.watch())
+    client = Gateway.follow([section.endpoint, *section.fallbacks], tls_ca, section.channel, section.chaincode, config.identity.watch())
+    client.name_endorsers(read_organisations)
+    return client
 
 
 def _authorities(path: Path) -> bytes:

@@ -11,6 +11,7 @@ import grpc.aio
 from fabric_protos.gateway import gateway_pb2_grpc
 from fabric_protos.peer import events_pb2_grpc
 
+from fabric.client.endorsers import Endorsers
 from fabric.client.patience import Patience
 from fabric.crypto import SigningIdentity
 
@@ -96,6 +97,8 @@ class Connection:
         self.time_ns = time_ns
         self.newest_block = -1
         """The newest block that anything given to the caller stood in: no peer that lacks it may answer queries."""
+        self.endorsers: Endorsers | None = None
+        """Whom transactions ask to endorse them; None leaves that to the peer."""
         self._identity = identity
         self._peers = tuple(Peer(endpoint, tls_ca) for endpoint in endpoints)
         self._turn = 0

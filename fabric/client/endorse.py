@@ -14,12 +14,14 @@ from google.protobuf.message import DecodeError
 from fabric.client.attempts import Attempts
 from fabric.client.blocks import catch_up
 from fabric.client.connection import Connection, Peer
+from fabric.client.endorsers import Endorsers
 from fabric.client.errors import EndorseError, Failure, LedgerError, LedgerUnavailable
 from fabric.client.proposal import Proposal, new_proposal
 
 _DOWN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.FAILED_PRECONDITION)
-# The caller's own peer agreed and another organisation's did not: as a rule one of them has not seen the latest block.
+# Some peers did not endorse. Where others did: as a rule one of them has not seen the latest block.
 _PEERS_DISAGREE = "failed to collect enough transaction endorsements"
+_NO_PEERS = "failed to find any endorsing peers for org(s)"  # how a peer says which of the named it does not see
 # A peer lost its chaincode service, or could not reach it: services restart.
 _SERVICE_LOST = ("chaincode stream terminated", "could not launch chaincode", "timeout expired while executing transaction")
 
@@ -33,38 +35,59 @@ class Endorsed:
     result: bytes
 
 
-async def endorse(connection: Connection, function: str, args: Sequence[bytes], transient: Mapping[str, bytes] | None) -> Endorsed:
+async def endorse(
+    connection: Connection, function: str, args: Sequence[bytes], transient: Mapping[str, bytes] | None, *, by_own: bool = False
+) -> Endorsed:
     """Endorse a new transaction, trying again (each time as another one, where a peer is down at the next) while patience lasts.
 
+    `by_own`: not without the caller's own organisation, where the client names who endorses.
     Raises ContractRefused, EndorseError, StreamError or LedgerUnavailable; in every case nothing was submitted.
     """
     attempts = Attempts(connection, connection.patience.unavailable_s)
     while True:
         peer = connection.peer
         proposal = new_proposal(connection, function, args, transient)
-        request = gateway_pb2.EndorseRequest(
-            transaction_id=proposal.tx_id, channel_id=connection.channel, proposed_transaction=proposal.signed
-        )
+        named: list[str] = []
         try:
+            named = await connection.endorsers.named(by_own=by_own) if connection.endorsers else []
             await catch_up(connection, peer)
+            request = gateway_pb2.EndorseRequest(
+                transaction_id=proposal.tx_id,
+                channel_id=connection.channel,
+                proposed_transaction=proposal.signed,
+                endorsing_organizations=named,
+            )
             response = await peer.gateway.Endorse(request, timeout=connection.patience.call_s)
         except LedgerUnavailable as behind:
             if not await attempts.elsewhere(peer, str(behind)):
                 raise
         except grpc.aio.AioRpcError as error:
             failure = Failure.of(error)
-            if not await _tried_again(attempts, peer, failure):
+            if not await _tried_again(connection, attempts, peer, named, failure):
                 raise _error(peer, function, failure) from error
         else:
             peer.answers = True
             return _signed(proposal, response.prepared_transaction)
 
 
-async def _tried_again(attempts: Attempts, peer: Peer, failure: Failure) -> bool:
+async def _tried_again(connection: Connection, attempts: Attempts, peer: Peer, named: Sequence[str], failure: Failure) -> bool:
+    if connection.endorsers is not None and named and failure.message.startswith((_PEERS_DISAGREE, _NO_PEERS)):
+        return await _others_tried(connection.endorsers, attempts, named, failure)
     texts = (failure.message, *failure.details)
     if failure.code in _DOWN or any(reason in text for text in texts for reason in _SERVICE_LOST):
         return await attempts.elsewhere(peer, str(failure))
     return failure.message.startswith(_PEERS_DISAGREE) and await attempts.again()
+
+
+async def _others_tried(endorsers: Endorsers, attempts: Attempts, named: Sequence[str], failure: Failure) -> bool:
+    """Some of those that were named did not endorse: go on with others, unless it is the contract that refuses."""
+    refusing = set(failure.refusing)
+    failing = {mspid for mspid in named if mspid in failure.message} if failure.message.startswith(_NO_PEERS) else set(failure.mspids)
+    # The word of the caller's own peer counts: as a rule it is the one called, and has every block that this client has seen.
+    if refusing and (endorsers.own in refusing or failing.issuperset(named)):
+        return False
+    endorsers.avoid(failing - refusing)  # who refuses is a block behind, and will not be for long
+    return await attempts.again()
 
 
 def _error(peer: Peer, function: str, failure: Failure) -> LedgerError:

@@ -78,16 +78,23 @@ class Failure:
     code: grpc.StatusCode
     message: str
     details: tuple[str, ...]
+    mspids: tuple[str, ...] = ()
+    """Whose peers or orderers they are, one for each detail."""
 
     @classmethod
     def of(cls, error: grpc.aio.AioRpcError) -> "Failure":
         trailer = dict(error.trailing_metadata() or ()).get(rpc_status.METADATA_KEY, b"")
         found = rpc_status.error_details(trailer if isinstance(trailer, bytes) else b"")
         details = tuple(f"{detail.msp_id} at {detail.address}: {detail.message}" for detail in found)
-        return cls(error.code(), error.details() or "", details)
+        return cls(error.code(), error.details() or "", details, tuple(detail.msp_id for detail in found))
 
     def __str__(self) -> str:
         return "; ".join((f"{self.code.name}: {self.message}", *self.details))
+
+    @property
+    def refusing(self) -> tuple[str, ...]:
+        """Whose peers ran the contract and got a refusal of it."""
+        return tuple(mspid for mspid, text in zip(self.mspids, self.details, strict=False) if _refusal_in(text) is not None)
 
     @property
     def refusal(self) -> ContractRefused | None:
@@ -95,9 +102,11 @@ class Failure:
 
         Only text that a peer marks as the contract's answer is searched: a peer's own messages may look like refusals.
         """
-        for text in (*self.details, self.message):
-            _, marker, answer = text.partition(_CHAINCODE_ANSWER)
-            found = parse_refusal(answer) if marker else None
-            if found is not None:
-                return ContractRefused(*found)
-        return None
+        found = (_refusal_in(text) for text in (*self.details, self.message))
+        return next((refusal for refusal in found if refusal is not None), None)
+
+
+def _refusal_in(text: str) -> ContractRefused | None:
+    _, marker, answer = text.partition(_CHAINCODE_ANSWER)
+    found = parse_refusal(answer) if marker else None
+    return None if found is None else ContractRefused(*found)

@@ -1,7 +1,7 @@
 """The client of the ledger: a real Fabric peer's gateway, or the embedded ledger, which speaks the same protocol."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from fabric.client import events as _events
 from fabric.client.checkpoint import Checkpoint
 from fabric.client.connection import Connection
 from fabric.client.endorse import endorse
+from fabric.client.endorsers import Endorsers, Organisations
 from fabric.client.errors import CommitError
 from fabric.client.evaluate import evaluate
 from fabric.client.patience import Backoff, Patience
@@ -18,7 +19,8 @@ from fabric.client.submit import submit
 from fabric.crypto import SigningIdentity
 
 # Another transaction changed what this one had read, or who must endorse what it writes: run again on the new state, it may pass.
-_CONFLICTS = ("MVCC_READ_CONFLICT", "PHANTOM_READ_CONFLICT", "ENDORSEMENT_POLICY_FAILURE")
+_TOO_FEW = "ENDORSEMENT_POLICY_FAILURE"
+_CONFLICTS = ("MVCC_READ_CONFLICT", "PHANTOM_READ_CONFLICT", _TOO_FEW)
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,10 @@ class Gateway:
         """A client of several peers, one at a time, whose authorities and own identity may be renewed: both are asked for every call."""
         return cls(Connection(endpoints, tls_ca, channel, chaincode, identity, patience or Patience(), time_ns=time_ns))
 
+    def name_endorsers(self, read: Callable[["Gateway"], Awaitable[Organisations]]) -> None:
+        """From now on name the organisations that are to endorse; `read` asks this client which there are, when that is needed."""
+        self._connection.endorsers = Endorsers(lambda: self.identity.mspid, lambda: read(self))
+
     @property
     def identity(self) -> SigningIdentity:
         """Who signs now."""
@@ -86,14 +92,17 @@ class Gateway:
         in any of these), CommitError (invalid, nothing written), CommitStatusError, CommitUnknown (may be written: ask `commit_status`).
         """
         patience = self._connection.patience
-        backoff = Backoff(patience, patience.conflict_s)
+        backoff, by_own = Backoff(patience, patience.conflict_s), False
         while True:
-            endorsed = await endorse(self._connection, function, args, transient)
+            endorsed = await endorse(self._connection, function, args, transient, by_own=by_own)
             status = await submit(self._connection, endorsed)
             if status.code_name == "VALID":
                 return Committed(endorsed.tx_id, status.block_number, endorsed.result)
             if status.code_name not in _CONFLICTS or not await backoff.pause():
                 raise CommitError(status.code_name, endorsed.tx_id)
+            if status.code_name == _TOO_FEW and self._connection.endorsers is not None:
+                self._connection.endorsers.forget()
+                by_own = True
 
     async def commit_status(self, tx_id: str, *, wait_s: float) -> CommitStatus | None:
         """What became of `tx_id`, waiting up to `wait_s` for it to be written; None if nobody can tell yet."""

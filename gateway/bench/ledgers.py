@@ -17,6 +17,7 @@ from fabric.devledger.config import write as write_ledger_config
 from fabric.devpki import Organisation, create_organisation
 from fabric.ledger import Ledger
 from fabric.lifecycle import Definition
+from gateway.channel.organisations import read_organisations
 from gateway.demo.network import free_endpoints
 from gateway.demo.processes import Processes, until_serving
 from gateway.network.create import ORDERER_MSPID, create
@@ -38,11 +39,15 @@ _ORDERERS = Orderers(consensus="raft", count=3)
 
 @dataclass(frozen=True)
 class Registered:
-    """A ledger that serves: its hospitals' gateways and one researcher; `one_key` are clients of the baseline, where it runs."""
+    """A ledger that serves: its hospitals' gateways and one researcher; `one_key` are clients of the baseline, where it runs.
+
+    `reader` is the researcher's client, for whoever wants the blocks themselves.
+    """
 
     name: str
     hospitals: Mapping[str, Ledger]
     researcher: Ledger
+    reader: Gateway
     one_key: Sequence[Gateway] = ()
 
 
@@ -132,9 +137,12 @@ async def _registered(name: str, places: Sequence[_Place], *, baseline: bool = F
         def client(place: _Place, identity: str, chaincode: str = CHAINCODE) -> Gateway:
             made = Gateway.connect(place.endpoint, place.tls_ca, CHANNEL, chaincode, place.organisation.identity(identity))
             opened.push_async_callback(made.close)
+            if chaincode == CHAINCODE:
+                made.name_endorsers(read_organisations)
             return made
 
-        admins = [Ledger(client(place, _ADMIN)) for place in places]
+        clients = [client(place, _ADMIN) for place in places]
+        admins = [Ledger(each) for each in clients]
         for admin, place in zip(admins, places, strict=True):
             await _register(admin, place)
         await admins[0].register_identity(role="researcher", fingerprint=places[0].organisation.identity(_ADMIN).fingerprint, endpoint="")
@@ -142,6 +150,7 @@ async def _registered(name: str, places: Sequence[_Place], *, baseline: bool = F
             name,
             {place.organisation.mspid: Ledger(client(place, _CLIENT)) for place in places},
             admins[0],
+            clients[0],
             [client(place, _CLIENT, ONE_KEY) for place in places] if baseline else (),
         )
 

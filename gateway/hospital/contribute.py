@@ -1,7 +1,6 @@
 """Steps 4 and 5 of a round: debit, train, encrypt, commit; and, once commits are closed, reveal."""
 
 import asyncio
-import contextlib
 import hashlib
 import secrets
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from fabric.contract.commitments import commitment
 from fabric.ledger_views import RoundView, TaskTerms
 from gateway.aggregator.blobs import Name
 from gateway.config import Misbehaviour
-from gateway.errors import Unavailable, VerificationFailed
+from gateway.errors import VerificationFailed
 from gateway.hospital.cohort import Patients
 from gateway.hospital.context import GatewayContext
 from gateway.hospital.misbehave import flipped_labels, forged_update, replays
@@ -41,30 +40,41 @@ class Contributor:
     terms: TaskTerms
 
     async def commit(self, view: RoundView, parameters: Vector) -> None:
-        """Phase commit: spend the budget on the ledger first, then train, encrypt, keep, and commit to the ciphertext's digest."""
+        """Phase commit: train, encrypt and keep while the ledger takes the debit; only then commit to the ciphertext's digest."""
         mspid = self.context.mspid
         if any(commit.mspid == mspid for commit in view.commits):
             return
-        await self._debit(view)
-        contribution = self.context.state.contribution(view.task_id, view.round)
-        if contribution is None:
-            # A crash after the debit and before this line trains again under the same debit: nothing of the first training got out.
-            contribution = await self._make(view.round, view.task_id, parameters)
-            # Kept before the commitment, which nobody could open without it.
-            self.context.state.keep_contribution(view.task_id, view.round, contribution)
+        contribution = await self._paid_for(view, parameters)
         digest = commitment(view.task_id, view.round, mspid, contribution.nonce, contribution.ciphertext_digest)
         with self.stopwatch.measure("ledger"):
             await self.context.ledger.commit(task_id=view.task_id, round_number=view.round, digest=digest)
 
+    async def _paid_for(self, view: RoundView, parameters: Vector) -> Contribution:
+        """This round's contribution, once its debit stands on the ledger: until then nothing of it leaves this gateway."""
+        try:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._debit(view))
+                kept = both.create_task(self._kept_or_made(view, parameters))
+        except ExceptionGroup as group:
+            # What failed first ended the other; a refused debit leaves at most an update on the disk that is never committed to.
+            raise group.exceptions[0] from group
+        return kept.result()
+
+    async def _kept_or_made(self, view: RoundView, parameters: Vector) -> Contribution:
+        contribution = self.context.state.contribution(view.task_id, view.round)
+        if contribution is None:
+            # A crash before this line trains again under the same debit: nothing of the first training got out.
+            contribution = await self._make(view.round, view.task_id, parameters)
+            # Kept before the commitment, which nobody could open without it.
+            self.context.state.keep_contribution(view.task_id, view.round, contribution)
+        return contribution
+
     async def reveal(self, view: RoundView) -> None:
-        """Phase reveal: hand the ciphertext to the hub, then open the commitment on the ledger."""
+        """Phase reveal: open the commitment on the ledger."""
         mspid = self.context.mspid
         if mspid not in view.committed or any(reveal.mspid == mspid for reveal in view.reveals):
             return
         contribution = self._kept(view)
-        # A dead hub is replaced in phase sum, and gets the ciphertext then; the reveal must not wait for it.
-        with contextlib.suppress(Unavailable):
-            await self.hand_over(view)
         with self.stopwatch.measure("ledger"):
             await self.context.ledger.reveal(
                 task_id=view.task_id,

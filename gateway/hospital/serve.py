@@ -12,7 +12,6 @@ from consortium.v1 import exchange_pb2, exchange_pb2_grpc, gateway_pb2, gateway_
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from fabric import canonical
 from fabric.client.errors import ContractRefused, LedgerError
 from fabric.contract.release import RELEASE, Release
 from fabric.crypto import IdentityError
@@ -28,10 +27,12 @@ from gateway.connect import open_ledger, watched_tls
 from gateway.contract_version import check_contract
 from gateway.errors import PortInUse
 from gateway.hospital.context import GatewayContext
+from gateway.hospital.disputes import Disputes
 from gateway.hospital.hub import Hub
 from gateway.hospital.membership import TaskMembership
 from gateway.hospital.metrics import Metrics
 from gateway.hospital.misbehave import goes_silent
+from gateway.hospital.news import News
 from gateway.hospital.record_log import RecordLog
 from gateway.hospital.recorder import Recorder
 from gateway.hospital.runner import TaskRunner
@@ -45,8 +46,6 @@ from privacy import ckks, training
 
 log = logging.getLogger(__name__)
 
-# Events after which a task is in another phase, and what is being done for the last one is out of date.
-MOVING_EVENTS = frozenset({"phase", "settled", "task_submitted", "task_finished", "task_abandoned", "task_aborted"})
 STOP_SECONDS = 5.0
 REGISTRATION_SECONDS = 1.0
 
@@ -59,6 +58,7 @@ class GatewayProcess:
         self._membership = membership
         self._jobs = jobs
         self._runners: dict[str, TaskRunner] = {}
+        self._disputes = Disputes(context, lambda task: self.runner_of(task.terms.task_id).rounds_of(task))
 
     def runner_of(self, task_id: str) -> TaskRunner:
         """The task's runner, started when the task is first heard of."""
@@ -80,9 +80,11 @@ class GatewayProcess:
         height = await self.context.client.height()
         self._jobs.create_task(self._follow(height))
         self._jobs.create_task(self._beat())
+        self._jobs.create_task(self._disputes.run())
         self._jobs.create_task(asyncio.to_thread(_warm_up))
         for summary in await self._tasks():
             self.runner_of(summary.task_id)
+            self._disputes.hear(summary.task_id)
 
     async def _tasks(self) -> tuple[TaskSummary, ...]:
         """The tasks on the ledger, as soon as the hospital's admin has registered this gateway there."""
@@ -100,13 +102,15 @@ class GatewayProcess:
 
     async def _follow(self, start: int) -> None:
         async for event in self.context.client.chaincode_events(start_block=start):
-            task_id = _task_of(event.payload)
-            if task_id is None:
+            news = News.read(event.name, event.payload)
+            if news is None:
                 continue
-            moved = event.name in MOVING_EVENTS
-            if moved:
-                self._membership.forget(task_id)
-            self.runner_of(task_id).wake(moved=moved)
+            if (news.moved and not news.within_round) or news.of_dispute:
+                self._membership.forget(news.task_id)
+            if news.of_dispute:
+                self._disputes.hear(news.task_id)
+            else:
+                self.runner_of(news.task_id).hear(news)
 
     async def _beat(self) -> None:
         """While a task waits, say so on the ledger: a quorum of heartbeats is how the consortium agrees that time has passed."""
@@ -114,7 +118,7 @@ class GatewayProcess:
         while True:
             await asyncio.sleep(seconds)
             waiting = [runner for runner in self.runners() if _waits(runner, seconds)]
-            if not waiting or any(_silenced(self.context, runner) for runner in waiting):
+            if not (waiting or self._disputes.waiting) or any(_silenced(self.context, runner) for runner in waiting):
                 continue
             try:
                 await self.context.ledger.heartbeat()
@@ -122,7 +126,7 @@ class GatewayProcess:
             except (LedgerError, IdentityError) as error:  # the latter from a token that does not sign at the moment
                 log.warning("no heartbeat: %s", error)
             for runner in waiting:
-                runner.wake(moved=False)
+                runner.wake()
 
 
 def _waits(runner: TaskRunner, seconds: float) -> bool:
@@ -131,15 +135,6 @@ def _waits(runner: TaskRunner, seconds: float) -> bool:
 
 def _silenced(context: GatewayContext, runner: TaskRunner) -> bool:
     return runner.view is not None and goes_silent(context.misbehaviour, runner.view.round)
-
-
-def _task_of(payload: bytes) -> str | None:
-    try:
-        content = canonical.loads(payload)
-    except canonical.CanonicalError:
-        return None
-    task_id = content.get("task_id") if isinstance(content, dict) else None
-    return task_id if isinstance(task_id, str) else None
 
 
 def _warm_up() -> None:

@@ -52,7 +52,7 @@ def _ordering(network: Network, *, bft: bool) -> dict[str, Any]:
     )
     return {
         **consenters,
-        "BatchTimeout": "100ms",
+        "BatchTimeout": "10ms",
         "BatchSize": {"MaxMessageCount": 100, "AbsoluteMaxBytes": "10 MB", "PreferredMaxBytes": "2 MB"},
         "Organizations": [_orderer_organisation(network)],
         "Policies": {**_group_policies(), "BlockValidation": {"Type": "ImplicitMeta", "Rule": "ANY Writers"}},

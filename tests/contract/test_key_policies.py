@@ -14,7 +14,7 @@ from fabric.policies import signature_policy_satisfied
 from tests.support.chain import Org, org
 from tests.support.consortium import DIGEST, TASK, TRAIN, VALIDATION, Consortium, hospital_names, refused
 
-OWNED = ("dataset", "filter", "task_filter", "decision")
+OWNED = ("dataset", "filter", "task_filter", "decision", "statement")
 
 # Of hospitals A, B and C, owned by B: two of [signed by 0, one of [signed by 1, signed by 2]], where 0, 1, 2 are the peers of B, A, C.
 GOLDEN = "12161214080212020800120c120a080112020801120208021a0712050a014210031a0712050a014110031a0712050a01431003"
@@ -61,9 +61,12 @@ def test_there_is_none_where_one_organisation_alone_could_be_enough() -> None:
     assert owner_policy("LabMSP", hospital_names(3)) == b""
 
 
-def test_there_is_none_where_peers_could_not_plan_with_it() -> None:
-    assert owner_policy("H01MSP", hospital_names(10))
-    assert owner_policy("H01MSP", hospital_names(11)) == b""
+def test_there_is_one_however_many_hospitals_there_are() -> None:
+    for many in (10, 11, 64):
+        policy = policies_pb2.SignaturePolicyEnvelope.FromString(owner_policy("H01MSP", hospital_names(many)))
+        own, others = policy.rule.n_out_of.rules
+        assert (policy.rule.n_out_of.n, own.signed_by, len(policy.identities)) == (2, 0, many)
+        assert (others.n_out_of.n, len(others.n_out_of.rules)) == (many // 2, many - 1)
 
 
 def test_the_bytes_are_those_of_the_golden_vector_whatever_the_order() -> None:

@@ -24,7 +24,7 @@ SPENDS = (
 
 
 # A peer may be a block behind the one on which the step before was committed; it then refuses what comes too early for it.
-BEHIND = ("NOT_FOUND", "WRONG_PHASE")
+BEHIND = ("NOT_FOUND", "WRONG_PHASE", "SHARES_MISSING")
 CATCH_UP_TRIES, CATCH_UP_SECONDS = 50, 0.1
 
 
@@ -190,8 +190,11 @@ class Consortium:
         async def share(mspid: str, ledger: Ledger) -> None:
             await ledger.post_share(task_id=task_id, round_number=number, attempt=view.attempt, digest=digest("share", mspid))
 
+        async def candidate(_: str, ledger: Ledger) -> None:
+            await ledger.post_candidate(task_id=task_id, round_number=number, digest=digest("model", number), rejected_groups=[])
+
         await self.each(share, view.quorum)
-        await aggregator.post_candidate(task_id=task_id, round_number=number, digest=digest("model", number), rejected_groups=[])
+        await self.each(candidate, (view.aggregator,))
 
     async def judge(self, task_id: str, number: int) -> None:
         """Scores, committed and revealed; the last advance settles the round."""

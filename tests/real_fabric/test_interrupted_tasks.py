@@ -69,9 +69,10 @@ class Round:
     consortium: Consortium
 
     async def spent(self) -> Spent:
-        """Each hospital's two filters."""
+        """Each hospital's filters of the patients that pay for a round."""
+        paying = {spend.partition for spend in SPENDS}
         found = {mspid: await self.consortium.any.budget(mspid, DATASET) for mspid in MSPIDS}
-        return {mspid: [each.spent_micro for each in view.filters] for mspid, view in found.items()}
+        return {mspid: [each.spent_micro for each in view.filters if each.partition in paying] for mspid, view in found.items()}
 
 
 @pytest.fixture
@@ -98,7 +99,7 @@ def opened(consortium: Consortium, auditor: Gateway) -> Callable[[str], Any]:
 async def _tokens(consortium: Consortium) -> int:
     task_ids = [each.task_id for each in await consortium.any.tasks()]
     escrows = [(await consortium.any.task(task_id)).escrow_micro for task_id in task_ids]
-    return sum(each.balance_micro + each.bond_micro for each in await consortium.any.organisations()) + sum(escrows)
+    return sum(each.balance_micro + each.bond_micro + each.vesting_micro for each in await consortium.any.organisations()) + sum(escrows)
 
 
 async def _counted_once(round_: Round, before: Spent, tokens: int) -> None:
