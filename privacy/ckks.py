@@ -20,7 +20,6 @@ from privacy.parameters import (
     DATA_MODULUS,
     DEGREE,
     ERROR_SIGMA,
-    FLOODING_SIGMA,
     MAX_MEMBERS,
     SCALE_BITS,
     SPECIAL_MODULUS,
@@ -113,8 +112,7 @@ def warm_up() -> None:
     """Load (seconds on a machine's first run: compile) the numeric kernels and build the tables, so that the first round does not wait."""
     kernels()
     key_rings()
-    for sigma in (ERROR_SIGMA, FLOODING_SIGMA):
-        table_for(sigma)
+    table_for(ERROR_SIGMA)
     _template()
 
 

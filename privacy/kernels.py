@@ -120,6 +120,20 @@ def add_into(a: Residues, b: Residues, q: Word) -> None:
             a[row, j] = _reduce(a[row, j] + b[row, j], q)
 
 
+@numba.njit(types.int64(_VECTOR, _INPUT, types.uint64, types.uint64, types.boolean), cache=True, nogil=True)
+def add_uniform(a: Residues, words: Residues, mask: Word, q: Word, negated: bool) -> int:
+    """a += u, or a -= u, in place, u being the masked words that are below q, in turn; return how many of `a` had one."""
+    filled = 0
+    for i in range(words.size):
+        if filled == a.size:
+            break
+        u = words[i] & mask
+        if u < q:
+            a[filled] = _reduce(a[filled] + (q - u if negated else u), q)
+            filled += 1
+    return filled
+
+
 @numba.njit(types.void(_INPUT, types.int64, _VECTOR), cache=True, nogil=True)
 def pack(values: Residues, bits: int, out: Residues) -> None:
     """Write the low `bits` bits of each value one after another into zeroed little-endian words."""

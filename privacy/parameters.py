@@ -1,6 +1,6 @@
 """The one CKKS parameter set of the product and the limits that follow from it.
 
-N = 4096 with a 109-bit modulus keeps 128-bit security (HomomorphicEncryption.org standard, 2018, table 1, ternary secrets). Encryption
+N = 4096 with a 109-bit modulus keeps SECURITY_BITS = 128 (HomomorphicEncryption.org standard, 2018, table 1, ternary secrets). Encryption
 uses both primes; SEAL then divides by the special prime, so that ciphertexts live modulo DATA_MODULUS alone. Only sums are computed, so
 one data prime is enough.
 """
@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Final
 
 DEGREE: Final = 4096
+SECURITY_BITS: Final = 128
 # Coefficients at the end of each chunk that carry nothing: they vanish in an honest sum, which tells it from noise.
 GUARDS: Final = 16
 VALUES_PER_CHUNK: Final = DEGREE - GUARDS
@@ -22,7 +23,6 @@ SCALE_BITS: Final = 50
 SUM_HEADROOM: Final = 2.0
 
 ERROR_SIGMA: Final = Decimal("3.2")
-FLOODING_SIGMA: Final = Decimal(2**28)
 
 MAX_MEMBERS: Final = 1024
 MAX_HOLDERS: Final = 255

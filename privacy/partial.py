@@ -41,7 +41,7 @@ def write_partial(polynomials: Residues, *, index: int, quorum: Sequence[int], c
     return header + pack(polynomials, DATA_MODULUS)
 
 
-def parse_partial(data: bytes, *, index: int, quorum: Sequence[int], ciphertext_digest: bytes, count: int) -> Residues:
+def parse_partial(data: bytes | memoryview, *, index: int, quorum: Sequence[int], ciphertext_digest: bytes, count: int) -> Residues:
     """Read an untrusted partial decryption that must be this holder's, for this quorum and ciphertext: residues (chunks, DEGREE).
 
     Checks in this order: size, kind, holder, quorum, ciphertext, count, coefficients. Raises DecryptionError.

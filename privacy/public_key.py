@@ -4,8 +4,9 @@ Each hospital publishes b_i = -(a s_i + e_i) over both primes, `a` being expande
 the joint key is (sum of b_i, a), a SEAL public key of s = sum of s_i. Mouchet, Troncoso-Pastoriza, Bossuat and Hubaux, "Multiparty
 homomorphic encryption from ring-learning-with-errors", PETS 2021, protocol 1.
 
-Both formats: magic, version u8, zero u8, ring degree u16, both moduli u64, the common reference string's seed (32 bytes), then `b` as
-unpacked little-endian words, DEGREE evaluated coefficients a prime.
+Both formats: magic, version u8, zero u8, ring degree u16, both moduli u64, the common reference string's seed (32 bytes), 32 bytes more,
+then `b` as unpacked little-endian words, DEGREE evaluated coefficients a prime. In the joint key the 32 bytes are the digest of all
+dealers' proofs: who was shown another proof than the others gets, and confirms, another key. In a public share they are zero.
 """
 
 import hashlib
@@ -14,12 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from privacy.parameters import DATA_MODULUS, DEGREE, SEED_BYTES, SPECIAL_MODULUS
+from privacy.parameters import DATA_MODULUS, DEGREE, DIGEST_BYTES, SEED_BYTES, SPECIAL_MODULUS
 from privacy.randomness import KeyStream
 from privacy.rings import Residues
 
-_HEADER = struct.Struct(f"<4sBBHQQ{SEED_BYTES}s")
-_VERSION = 1
+_HEADER = struct.Struct(f"<4sBBHQQ{SEED_BYTES}s{DIGEST_BYTES}s")
+_VERSION = 2
 _SHARE, _KEY = b"CKPS", b"CKPK"
 _MODULI = (DATA_MODULUS, SPECIAL_MODULUS)
 PUBLIC_SIZE = _HEADER.size + 8 * len(_MODULI) * DEGREE
@@ -59,32 +60,35 @@ def key_digest(public_key: bytes) -> bytes:
 
 def write_public_share(crs_seed: bytes, b: Residues) -> bytes:
     """Serialise a hospital's public share."""
-    return _write(_SHARE, crs_seed, b)
+    return _write(_SHARE, crs_seed, bytes(DIGEST_BYTES), b)
 
 
-def write_public_key(crs_seed: bytes, b: Residues) -> bytes:
-    """Serialise the joint public key."""
-    return _write(_KEY, crs_seed, b)
+def write_public_key(crs_seed: bytes, b: Residues, *, dealings: bytes) -> bytes:
+    """Serialise the joint public key; `dealings`: the digest of the dealers' proofs."""
+    return _write(_KEY, crs_seed, dealings, b)
 
 
 def parse_public_share(data: bytes) -> PublicKey:
     """Read an untrusted public share; raises KeyMaterialError."""
-    return _parse(data, _SHARE, "public share")
+    share, dealings = _parse(data, _SHARE, "public share")
+    if any(dealings):
+        raise KeyMaterialError("the public share names proofs, which no dealer knows yet")
+    return share
 
 
 def parse_public_key(data: bytes) -> PublicKey:
     """Read an untrusted joint public key; raises KeyMaterialError."""
-    return _parse(data, _KEY, "public key")
+    return _parse(data, _KEY, "public key")[0]
 
 
-def _write(magic: bytes, crs_seed: bytes, b: Residues) -> bytes:
-    return _HEADER.pack(magic, _VERSION, 0, DEGREE, *_MODULI, crs_seed) + b.astype("<u8").tobytes()
+def _write(magic: bytes, crs_seed: bytes, dealings: bytes, b: Residues) -> bytes:
+    return _HEADER.pack(magic, _VERSION, 0, DEGREE, *_MODULI, crs_seed, dealings) + b.astype("<u8").tobytes()
 
 
-def _parse(data: bytes, magic: bytes, name: str) -> PublicKey:
+def _parse(data: bytes, magic: bytes, name: str) -> tuple[PublicKey, bytes]:
     if len(data) != PUBLIC_SIZE:
         raise KeyMaterialError(f"a {name} has {PUBLIC_SIZE} bytes, got {len(data)}")
-    *head, crs_seed = _HEADER.unpack_from(data)
+    *head, crs_seed, dealings = _HEADER.unpack_from(data)
     if head != [magic, _VERSION, 0, DEGREE, *_MODULI]:
         raise KeyMaterialError(f"not a {name} of this product: its header names another kind, version or parameters")
     b = np.frombuffer(data, dtype="<u8", offset=_HEADER.size).reshape(len(_MODULI), DEGREE).astype(np.uint64)
@@ -94,4 +98,4 @@ def _parse(data: bytes, magic: bytes, name: str) -> PublicKey:
             raise KeyMaterialError(f"the {name}'s coefficient {bad[0]} modulo {modulus} is {row[bad[0]]}, not below it")
         if not row.any():
             raise KeyMaterialError(f"the {name} is zero modulo {modulus}: it hides nothing")
-    return PublicKey(crs_seed, b)
+    return PublicKey(crs_seed, b), dealings

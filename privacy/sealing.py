@@ -4,6 +4,8 @@ Used for the dealt key shares, which travel through other hospitals' gateways. B
 message that carries the sealed bytes, and `context` binds them to task, attempt, sender and recipient.
 """
 
+from collections.abc import Sequence
+
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
@@ -26,6 +28,12 @@ def generate_keypair() -> tuple[bytes, bytes]:
     return private.private_bytes_raw(), private.public_key().public_bytes_raw()
 
 
+def public_of(private: bytes) -> bytes:
+    """The public key of a private one; raises SealingError for a key of another size."""
+    _check_key(private, "private")
+    return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
+
+
 def seal(recipient_public: bytes, plaintext: bytes, *, context: bytes) -> bytes:
     """Encrypt for the holder of the private key; raises SealingError for a bad key or a plaintext over MAX_PLAINTEXT_BYTES."""
     if len(plaintext) > MAX_PLAINTEXT_BYTES:
@@ -46,6 +54,23 @@ def open_sealed(recipient_private: bytes, sealed: bytes, *, context: bytes) -> b
         return _SUITE.decrypt(sealed, X25519PrivateKey.from_private_bytes(recipient_private), info=context)
     except (InvalidTag, ValueError) as error:
         raise SealingError("the sealed message does not open: it was altered, or sealed to another key or for another purpose") from error
+
+
+def seal_parts(recipient_public: bytes, plaintext: bytes, *, context: bytes) -> list[bytes]:
+    """Encrypt a plaintext of any length in parts of at most MAX_PLAINTEXT_BYTES, each bound to its place among all; raises SealingError."""
+    starts = range(0, len(plaintext), MAX_PLAINTEXT_BYTES)
+    parts = [plaintext[start : start + MAX_PLAINTEXT_BYTES] for start in starts]
+    return [seal(recipient_public, part, context=_place(context, number, len(parts))) for number, part in enumerate(parts)]
+
+
+def open_parts(recipient_private: bytes, parts: Sequence[bytes], *, context: bytes) -> bytes:
+    """What `seal_parts` encrypted; raises SealingError where a part is altered, missing, or at another's place."""
+    opened = [open_sealed(recipient_private, part, context=_place(context, number, len(parts))) for number, part in enumerate(parts)]
+    return b"".join(opened)
+
+
+def _place(context: bytes, number: int, count: int) -> bytes:
+    return context + f" part {number} of {count}".encode()
 
 
 def _check_key(key: bytes, kind: str) -> None:

@@ -12,10 +12,9 @@ from privacy.randomness import KeyStream
 from privacy.rings import Residues, Ring
 
 
-def split(secret: Residues, ring: Ring, *, holders: int, threshold: int, stream: KeyStream) -> list[Residues]:
-    """Shares of `secret` (evaluated, DEGREE entries) for holders 1..`holders`."""
-    coefficients = [secret, *(stream.uniform(ring.degree, ring.modulus) for _ in range(threshold - 1))]
-    return [_horner(coefficients, ring, x) for x in range(1, holders + 1)]
+def polynomial(secret: Residues, ring: Ring, *, threshold: int, stream: KeyStream) -> Residues:
+    """Coefficients (threshold, DEGREE) of a sharing of `secret` (evaluated, DEGREE entries): the secret first, then uniform ones."""
+    return np.stack([secret, *(stream.uniform(ring.degree, ring.modulus) for _ in range(threshold - 1))])
 
 
 def lagrange_at_zero(index: int, quorum: Sequence[int], modulus: int) -> int:
@@ -28,7 +27,8 @@ def lagrange_at_zero(index: int, quorum: Sequence[int], modulus: int) -> int:
     return numerator * pow(denominator, -1, modulus) % modulus
 
 
-def _horner(coefficients: Sequence[Residues], ring: Ring, x: int) -> Residues:
+def value_at(coefficients: Residues, ring: Ring, x: int) -> Residues:
+    """f(x), by Horner's rule: DEGREE entries."""
     value = np.zeros(ring.degree, dtype=np.uint64)
     for coefficient in reversed(coefficients):
         value = ring.add(ring.scale(value, x), coefficient)

@@ -5,18 +5,16 @@ ring-learning-with-errors" (PETS 2021); the threshold access structure follows M
 access-structure for RLWE-based multiparty homomorphic encryption" (Journal of Cryptology 2023), as in Lattigo. Who runs what:
 
 1. Every hospital: `generate`, publishes the public share (commit before reveal, or the last to speak chooses the joint key).
-2. Every hospital: `combine_public` over all shares, and `deal`, one sealed share for each holder.
-3. Every holder: `combine_shares` over what it was dealt.
-4. Every holder of an elected quorum: `partial_decrypt` of a sum it recomputed itself; anybody: `fuse`.
+2. Every hospital: `dealing.deal`, one sealed share for each holder, and, once all have committed to theirs, `dealing.prove`.
+3. Every holder: `dealing.check_share` of what it was dealt, `combine_public` over all public shares, `combine_shares`.
+4. Every holder of an elected quorum: `partial_decrypt` of a sum it recomputed itself; anybody: `Fusion` or `fuse`.
 
-Assumed: holders are honest but curious. A holder that deals inconsistent shares or sends a false partial decryption makes `fuse` fail,
-but does not show who it was. Fewer than `threshold` holders learn nothing about sums they do not decrypt. Every decryption releases the
-CKKS noise of the sum under flooding 2^18 times wider (Li and Micciancio, Eurocrypt 2021), so decryptions of one key are to be counted and
-keys changed with every task. No outside review has been made.
+Fewer than `threshold` holders learn nothing but opened sums, under flooding that privacy.flooding measures; whatever holders publish for
+one quorum adds up to nothing but the sum (see `partial_decrypt`). A dealer of false shares is found by who gets them. A holder that sends a
+false partial decryption makes fusing fail, but does not show who it was. No outside review has been made.
 """
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -25,9 +23,10 @@ from numpy.typing import NDArray
 
 from privacy.ciphertext import parse
 from privacy.encoding import Normalisation, decode
+from privacy.flooding import flooding_sigma, noise_bound
 from privacy.gaussian import table_for
-from privacy.key_shares import Point, Secret, check_sharing, parse_holder_key, parse_secret, parse_share
-from privacy.parameters import DEGREE, ERROR_SIGMA, FLOODING_SIGMA, SCALE_BITS, SEED_BYTES, VALUES_PER_CHUNK
+from privacy.key_shares import HolderKey, Secret, Share, parse_holder_key, parse_share
+from privacy.parameters import DATA_MODULUS, DEGREE, DIGEST_BYTES, ERROR_SIGMA, SEED_BYTES, VALUES_PER_CHUNK
 from privacy.partial import DecryptionError, parse_partial, partial_size, quorum_mask, write_partial
 from privacy.public_key import (
     KeyMaterialError,
@@ -40,26 +39,24 @@ from privacy.public_key import (
 )
 from privacy.randomness import Entropy, KeyStream, system_entropy
 from privacy.rings import Residues, data_ring, key_rings
-from privacy.shamir import lagrange_at_zero, split
+from privacy.shamir import lagrange_at_zero
 
 __all__ = [
     "BoundError",
     "DecryptionError",
+    "Fusion",
     "KeyContribution",
     "KeyMaterialError",
     "check_partial",
     "check_public_share",
     "combine_public",
     "combine_shares",
-    "deal",
     "fuse",
     "generate",
     "partial_decrypt",
     "partial_size",
 ]
 
-# Noise stays within this many standard deviations in every coefficient of every task there will ever be.
-_NOISE_SIGMAS = 12
 # Chunks worked on at a time: keeps temporaries in the processor's cache.
 _BLOCK = 32
 
@@ -88,10 +85,11 @@ def check_public_share(crs_seed: bytes, public_share: bytes) -> None:
     _public_share(crs_seed, public_share)
 
 
-def combine_public(crs_seed: bytes, public_shares: Sequence[bytes]) -> bytes:
-    """The joint public key: the same bytes whatever the order of the shares. Every hospital runs it and confirms `key_digest`.
+def combine_public(crs_seed: bytes, public_shares: Sequence[bytes], *, proofs: Sequence[bytes]) -> bytes:
+    """The joint public key of `public_shares` and of `proofs` (`dealing.prove`), both in holders' order. Run by every hospital.
 
-    Raises KeyMaterialError for fewer than two shares, the same share twice, a malformed one, and shares that cancel out.
+    All confirm its `key_digest`: whoever was shown another proof than the others confirms another key. Raises KeyMaterialError for fewer
+    than two shares, the same share twice, a malformed one, and shares that cancel out.
     """
     check_seed(crs_seed)
     if len(public_shares) < 2:
@@ -105,63 +103,56 @@ def combine_public(crs_seed: bytes, public_shares: Sequence[bytes]) -> bytes:
             ring.add_into(row, other)
     if not total.any(axis=1).all():
         raise KeyMaterialError("the public shares cancel out: a hospital answered to the others' shares")
-    return write_public_key(crs_seed, total)
+    dealings = hashlib.sha256(b"".join(hashlib.sha256(proof).digest() for proof in proofs)).digest()
+    return write_public_key(crs_seed, total, dealings=dealings)
 
 
-def deal(secret: bytes, *, holders: int, threshold: int) -> list[bytes]:
-    """One share for each holder 1..`holders`, to be sealed to it. The same call gives the same shares, so that a crash changes nothing.
-
-    Raises KeyMaterialError. Who is holder 1, 2, ... must not change for a secret: other holders need a new one.
-    """
-    check_sharing(holders=holders, threshold=threshold)
-    own = parse_secret(secret)
-    stream = KeyStream(own.seed, b"sharing", own.crs_seed, bytes([holders, threshold]))
-    polynomial = data_ring().evaluate(data_ring().lift(_secret_key(own)))
-    values = split(polynomial, data_ring(), holders=holders, threshold=threshold, stream=stream)
-    return [Point(index, threshold, holders, value).share_bytes() for index, value in enumerate(values, start=1)]
-
-
-def combine_shares(shares: Sequence[bytes], *, public_key: bytes) -> bytes:
+def combine_shares(received: Sequence[bytes], *, dealt: Sequence[bytes], public_key: bytes) -> bytes:
     """This holder's key for `public_key`: the sum of the shares that all hospitals, itself included, dealt to it.
 
-    Raises KeyMaterialError for malformed shares, shares of different sharings or holders, the same share twice, and when the number of
-    shares is not the number of holders.
+    `received`: one share of each dealer, checked; `dealt`: its own to each holder; both in holders' order. Raises KeyMaterialError for
+    malformed shares and for such of other sharings, dealers or holders.
     """
-    points = [parse_share(share) for share in shares]
-    kinds = {(point.index, point.threshold, point.holders) for point in points}
+    shares = [parse_share(share) for share in received]
+    kinds = {(share.index, share.threshold, share.holders) for share in shares}
     if len(kinds) != 1:
         raise KeyMaterialError(
             f"shares of one sharing and holder are combined, not of several (index, threshold, holders): {sorted(kinds)}"
         )
     ((index, threshold, holders),) = kinds
-    if len(points) != holders:
-        raise KeyMaterialError(f"holder {index} needs a share from each of {holders} hospitals, got {len(points)}")
-    if len(set(shares)) != len(shares):
-        raise KeyMaterialError(f"holder {index} got the same share twice")
+    if [share.dealer for share in shares] != list(range(1, holders + 1)):
+        raise KeyMaterialError(f"holder {index} needs one share of each of {holders} hospitals, in their order, got {len(shares)}")
     total = np.zeros(DEGREE, dtype=np.uint64)
-    for point in points:
-        data_ring().add_into(total, point.value)
-    return Point(index, threshold, holders, total).holder_key_bytes(key_digest(public_key))
+    for share in shares:
+        data_ring().add_into(total, share.value)
+    return HolderKey(index, threshold, holders, key_digest(public_key), _pair_keys(index, shares, dealt), total).to_bytes()
 
 
-def partial_decrypt(holder_key: bytes, *, index: int, quorum: Sequence[int], ciphertext: bytes) -> bytes:
-    """This holder's part of the decryption of a sum: lambda * S * c1 + flooding noise of standard deviation 2^28.
+def partial_decrypt(holder_key: bytes, *, index: int, quorum: Sequence[int], ciphertext: bytes, members: int) -> bytes:
+    """This holder's part of the decryption of a sum of at most `members` ciphertexts: lambda * S * c1 + flooding + a share of zero.
 
-    The flooding is drawn for this ciphertext and quorum from a key stream that only the holder key gives: whoever asks again gets the same
-    bytes, not a second sample to average with the first. Raises KeyMaterialError (key), CiphertextError (malformed, or another key's),
-    DecryptionError (a quorum that is not exactly `threshold` holders of the key, this one among them).
+    The flooding (privacy.flooding) is drawn for this ciphertext and quorum from a key stream that only the holder key gives: whoever asks
+    again gets the same bytes, not a second sample to average with the first. The shares of zero of a quorum, from keys that each pair of
+    holders has in common, cancel in their sum and make everything else about the parts uniform. Without them, two quorums' parts of one
+    ciphertext, whose Lagrange coefficients are small fractions of each other, would give the flooding away. Raises KeyMaterialError (key),
+    CiphertextError (malformed, or another key's), DecryptionError (a quorum that is not exactly `threshold` holders of the key, this one
+    among them).
     """
-    point, public_key_digest = parse_holder_key(holder_key)
-    _check_role(point, index, quorum)
-    ring, parsed = data_ring(), parse(ciphertext, key_digest=public_key_digest)
-    digest = hashlib.sha256(ciphertext).digest()
-    weight = ring.scale(point.value, lagrange_at_zero(index, quorum, ring.modulus))
-    stream = KeyStream(hashlib.sha256(holder_key).digest(), b"flooding", digest, quorum_mask(quorum))
+    key = parse_holder_key(holder_key)
+    _check_role(key, index, quorum)
+    ring, parsed = data_ring(), parse(ciphertext, key_digest=key.public_key_digest)
+    digest, mask = hashlib.sha256(ciphertext).digest(), quorum_mask(quorum)
+    weight = ring.scale(key.value, lagrange_at_zero(index, quorum, ring.modulus))
+    flooding = KeyStream(hashlib.sha256(holder_key).digest(), b"flooding", digest, mask)
+    table = table_for(flooding_sigma(quorum=len(quorum), members=members))
+    zeros = _zero_shares(key, quorum, digest, mask)
     result = ring.multiply(parsed.c1, weight)
     for start in range(0, len(result), _BLOCK):
         block = result[start : start + _BLOCK]
-        noise = stream.gaussian(block.size, table_for(FLOODING_SIGMA)).reshape(block.shape)
+        noise = flooding.gaussian(block.size, table).reshape(block.shape)
         ring.add_into(block, ring.evaluate(ring.lift(noise)))
+        for stream, positive in zeros:
+            stream.add_uniform(block, DATA_MODULUS, negated=not positive)
     return write_partial(result, index=index, quorum=quorum, ciphertext_digest=digest, count=parsed.count)
 
 
@@ -173,32 +164,56 @@ def check_partial(partial: bytes, *, index: int, quorum: Sequence[int], cipherte
     parse_partial(partial, index=index, quorum=quorum, ciphertext_digest=ciphertext_digest, count=count)
 
 
+class Fusion:
+    """A sum being opened from the parts of its decryption, which are taken one at a time: memory holds the sum and one part."""
+
+    def __init__(self, ciphertext: bytes, *, quorum: Sequence[int], count: int) -> None:
+        """`count`: float64 values of the sum. Raises CiphertextError, and DecryptionError for a senseless quorum."""
+        quorum_mask(quorum)
+        self._quorum, self._count, self._missing = sorted(quorum), count, set(quorum)
+        self._digest = hashlib.sha256(ciphertext).digest()
+        self._total = parse(ciphertext, count=count).c0
+
+    def add(self, index: int, partial: bytes | memoryview) -> None:
+        """Add holder `index`'s part, checked; raises DecryptionError, also for a holder whose part is not expected or was added before."""
+        if index not in self._missing:
+            raise DecryptionError(
+                f"holder {index}'s part is not missing: partial decryptions of holders {self._quorum} are needed, once each"
+            )
+        term = parse_partial(partial, index=index, quorum=self._quorum, ciphertext_digest=self._digest, count=self._count)
+        data_ring().add_into(self._total, term)
+        self._missing.remove(index)
+
+    def values(self, *, bound: float, members: int) -> NDArray[np.float64]:
+        """The sum, in the unit of `bound`; `bound` and `members` as at encryption.
+
+        No value is further off than `flooding.noise_bound`. Raises DecryptionError (a part is missing; or the result is noise: too few
+        holders, a false part, an altered sum), BoundError, and ValueError for a senseless `bound` or `members`.
+        """
+        normalisation = Normalisation(bound=bound, members=members)
+        if self._missing:
+            raise DecryptionError(f"partial decryptions of holders {self._quorum} are needed, those of {sorted(self._missing)} are missing")
+        noise = noise_bound(quorum=len(self._quorum), members=members)
+        values = _decode(self._total, self._count, noise) / normalisation.factor
+        limit = normalisation.sum_bound + noise / normalisation.factor
+        beyond = np.flatnonzero(np.abs(values) > limit)
+        if beyond.size:
+            worst = values[beyond[0]]
+            raise BoundError(f"value {beyond[0]} of the sum is {worst:.6g}, beyond the {limit:.6g} that {members} hospitals can reach")
+        return values
+
+
 def fuse(
     ciphertext: bytes, partials: Mapping[int, bytes], *, quorum: Sequence[int], count: int, bound: float, members: int
 ) -> NDArray[np.float64]:
-    """The sum: c0 plus all partial decryptions, decoded to `count` float64 values in the unit of `bound`.
+    """The sum of a ciphertext and its parts by holder, one for each of the quorum: `Fusion` for parts that are all there.
 
-    `partials` by holder, one for each of the quorum. `bound` and `members` as at encryption. The error is about
-    2.4e-7 * sqrt(quorum size) coefficient units, 2.1e-7 of bound * members (standard deviation, three holders). Raises CiphertextError,
-    DecryptionError (a partial missing or malformed; or the result is noise: too few holders, a false partial, an altered sum),
-    BoundError, and ValueError for a senseless `bound` or `members`. Anybody may run it; the result depends on the bytes alone.
+    Anybody may run it; the result depends on the bytes alone.
     """
-    normalisation = Normalisation(bound=bound, members=members)
-    quorum_mask(quorum)
-    if set(partials) != set(quorum):
-        raise DecryptionError(f"partial decryptions of holders {sorted(quorum)} are needed, got those of {sorted(partials)}")
-    parsed, digest = parse(ciphertext, count=count), hashlib.sha256(ciphertext).digest()
-    for index in sorted(quorum):
-        term = parse_partial(partials[index], index=index, quorum=quorum, ciphertext_digest=digest, count=count)
-        data_ring().add_into(parsed.c0, term)
-    noise = _NOISE_SIGMAS * float(FLOODING_SIGMA) * math.sqrt(len(quorum)) / 2.0**SCALE_BITS
-    values = _decode(parsed.c0, count, noise) / normalisation.factor
-    limit = normalisation.sum_bound + noise / normalisation.factor
-    beyond = np.flatnonzero(np.abs(values) > limit)
-    if beyond.size:
-        worst = values[beyond[0]]
-        raise BoundError(f"value {beyond[0]} of the sum is {worst:.6g}, beyond the {limit:.6g} that {members} hospitals can reach")
-    return values
+    fusion = Fusion(ciphertext, quorum=quorum, count=count)
+    for index, partial in partials.items():
+        fusion.add(index, partial)
+    return fusion.values(bound=bound, members=members)
 
 
 def _public_share(crs_seed: bytes, public_share: bytes) -> Residues:
@@ -208,13 +223,9 @@ def _public_share(crs_seed: bytes, public_share: bytes) -> Residues:
     return share.b
 
 
-def _secret_key(secret: Secret) -> NDArray[np.int64]:
-    return KeyStream(secret.seed, b"secret key").ternary(DEGREE)
-
-
 def _public_polynomials(secret: Secret) -> Residues:
     """b = -(a s + e) for each prime."""
-    key = _secret_key(secret)
+    key = secret.key()
     error = KeyStream(secret.seed, b"key error", secret.crs_seed).gaussian(DEGREE, table_for(ERROR_SIGMA))
     rows = []
     for ring, a in zip(key_rings(), common_polynomial(secret.crs_seed), strict=True):
@@ -223,14 +234,32 @@ def _public_polynomials(secret: Secret) -> Residues:
     return np.stack(rows)
 
 
-def _check_role(point: Point, index: int, quorum: Sequence[int]) -> None:
+def _pair_keys(index: int, received: Sequence[Share], dealt: Sequence[bytes]) -> tuple[bytes, ...]:
+    """What `index` and each other holder have in common, of the seeds that both dealt to each other; zeros for itself."""
+    keys: list[bytes] = []
+    for theirs, data in zip(received, dealt, strict=True):
+        mine = parse_share(data)
+        if (mine.dealer, mine.index) != (index, theirs.dealer):
+            raise KeyMaterialError(f"share {len(keys) + 1} that holder {index} dealt is not its own to holder {theirs.dealer}")
+        seeds = (mine.pair_seed, theirs.pair_seed) if index < theirs.dealer else (theirs.pair_seed, mine.pair_seed)
+        keys.append(bytes(DIGEST_BYTES) if index == theirs.dealer else hashlib.sha256(b"".join(seeds)).digest())
+    return tuple(keys)
+
+
+def _zero_shares(key: HolderKey, quorum: Sequence[int], digest: bytes, mask: bytes) -> list[tuple[KeyStream, bool]]:
+    """For each other member of the quorum the stream both have, and whether this holder adds it or takes it away."""
+    others = [index for index in sorted(quorum) if index != key.index]
+    return [(KeyStream(key.pair_keys[other - 1], b"share of zero", digest, mask), key.index < other) for other in others]
+
+
+def _check_role(key: HolderKey, index: int, quorum: Sequence[int]) -> None:
     quorum_mask(quorum)
-    if point.index != index:
-        raise DecryptionError(f"this is the key of holder {point.index}, not of holder {index}")
+    if key.index != index:
+        raise DecryptionError(f"this is the key of holder {key.index}, not of holder {index}")
     if index not in quorum:
         raise DecryptionError(f"holder {index} is not in the quorum {sorted(quorum)}")
-    if len(quorum) != point.threshold or max(quorum) > point.holders:
-        raise DecryptionError(f"a quorum of this key is {point.threshold} of holders 1 to {point.holders}, not {sorted(quorum)}")
+    if len(quorum) != key.threshold or max(quorum) > key.holders:
+        raise DecryptionError(f"a quorum of this key is {key.threshold} of holders 1 to {key.holders}, not {sorted(quorum)}")
 
 
 def _decode(evaluated: Residues, count: int, noise: float) -> NDArray[np.float64]:

@@ -2,18 +2,23 @@
 
 The commitments come first, so that nobody can choose a share that cancels the others'. The joint key's digest, which
 nobody could foresee, seeds the first round's election.
+
+Who was dealt a false share accuses the dealer with evidence that all others check (privacy/dealing.py): each then accuses the dealer as
+well, or the accuser where the evidence does not hold. Whom a quorum accuses is dropped by name; a dealer of false shares is slashed.
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fabric.contract import clock, normalisation, standing
-from fabric.contract.arguments import Attempt, Digest, Hex32, TaskId
+from fabric.contract import clock, key_wear, normalisation, slashing, standing
+from fabric.contract.arguments import Attempt, Digest, Hex32, Mspid, TaskId
 from fabric.contract.caller import Call
 from fabric.contract.election import seed_of
 from fabric.contract.errors import ContractError
 from fabric.contract.opening import open_round
-from fabric.contract.records import KeyConfirmation, KeyShare, TaskState, TaskTerms
+from fabric.contract.records import KeyAccusation, KeyConfirmation, KeyShare, Slash, TaskState, TaskTerms
 from fabric.contract.tasks import abandon, progress_of, save
 
 MOST_HUBS = 3  # a hub only relays; trying more of them would only delay the drop of a hospital that does not answer
@@ -32,6 +37,16 @@ class ConfirmKey:
     task_id: TaskId
     attempt: Attempt
     key_digest: Digest
+
+
+@dataclass(frozen=True)
+class AccuseDealer:
+    """`accused` dealt a false share, or accused somebody falsely. `evidence`: digest of what the first accuser showed."""
+
+    task_id: TaskId
+    attempt: Attempt
+    accused: Mspid
+    evidence: Digest
 
 
 def commit_key_share(call: Call, argument: CommitKeyShare) -> dict[str, Any]:
@@ -57,6 +72,18 @@ def confirm_key(call: Call, argument: ConfirmKey) -> dict[str, Any]:
     return {"attempt": argument.attempt}
 
 
+def accuse_dealer(call: Call, argument: AccuseDealer) -> dict[str, Any]:
+    _participant(call, argument.task_id, argument.attempt, "keys_share")
+    if argument.accused == call.mspid or argument.accused not in progress_of(call.state, argument.task_id)["participants"]:
+        raise ContractError("BAD_ARGUMENT", f"{argument.accused} deals no shares to {call.mspid}; accuse another holder of the key")
+    place = (argument.task_id, argument.attempt, call.mspid)
+    if call.state.get("key_accusation", *place) is not None:
+        raise ContractError("ALREADY_POSTED", f"{call.mspid} has accused in attempt {argument.attempt} already; it cannot be changed")
+    call.state.put("key_accusation", place, KeyAccusation(mspid=call.mspid, accused=argument.accused, evidence=argument.evidence))
+    _announce(call, argument.task_id, "keys_share", argument.attempt)
+    return {"attempt": argument.attempt}
+
+
 def _participant(call: Call, task_id: str, attempt: int, phase: str) -> None:
     progress = progress_of(call.state, task_id)
     if progress["phase"] != phase:
@@ -71,21 +98,24 @@ def _announce(call: Call, task_id: str, phase: str, attempt: int) -> None:
     call.state.announce("progress", {"task_id": task_id, "round": 0, "phase": phase, "attempt": attempt, "mspid": call.mspid})
 
 
-def begin(call: Call, terms: TaskTerms, progress: TaskState, participants: list[str]) -> dict[str, Any]:
-    """Open an attempt at the ceremony with these hospitals; abandon the task where none of them can be the hub."""
+def begin(call: Call, terms: TaskTerms, progress: TaskState, participants: list[str], *, slashed: Sequence[Slash] = ()) -> dict[str, Any]:
+    """Open an attempt with these hospitals; abandon the task where none of them can be the hub, or their key would wear out."""
+    worn = key_wear.worn_out(terms, len(participants), first_round=normalisation.first_round(terms))
+    if worn:
+        return abandon(call, terms, progress, worn, slashed=slashed)
     seed = seed_of({"purpose": "ceremony", "task_id": terms["task_id"], "digest": terms["digest"], "attempt": progress["attempt"]})
     hubs = standing.elect_aggregators(call.state, standing.weights(call.state, participants), seed, most=MOST_HUBS)
     if not hubs:
-        return abandon(call, terms, progress, "no approved hospital's gateway accepts connections")
+        return abandon(call, terms, progress, "no approved hospital's gateway accepts connections", slashed=slashed)
     progress.update({"participants": participants, "threshold": clock.quorum(len(participants)), "aggregators": hubs, "turn": 0})
-    return _enter(call, progress, "keys_commit")
+    return _enter(call, progress, "keys_commit", slashed=slashed)
 
 
-def _enter(call: Call, progress: TaskState, phase: str) -> dict[str, Any]:
+def _enter(call: Call, progress: TaskState, phase: str, *, slashed: Sequence[Slash] = ()) -> dict[str, Any]:
     progress.update({"phase": phase, "clock": clock.start(call.state, progress["participants"])})
     save(call.state, progress)
     place = {"task_id": progress["task_id"], "round": 0, "phase": phase}
-    call.state.announce("phase", {**place, "attempt": progress["attempt"], "turn": progress["turn"]})
+    call.state.announce("phase", {**place, "attempt": progress["attempt"], "turn": progress["turn"], "slashed": list(slashed)})
     return place
 
 
@@ -98,7 +128,12 @@ def advance_commit(call: Call, terms: TaskTerms, progress: TaskState, *, late: b
 
 
 def advance_share(call: Call, terms: TaskTerms, progress: TaskState, *, late: bool) -> dict[str, Any] | None:
-    """All confirmed one key: open round 1. Late: drop the dead, else try the next hub, else drop the silent. None: not due."""
+    """A quorum accuses one: drop it. All confirmed one key: open round 1. Late: drop the dead, else try the next hub, else drop the silent.
+    None: not due."""
+    accusations = _accusations(call, progress)
+    culprit = _convicted(progress, accusations)
+    if culprit:
+        return _drop_convicted(call, terms, progress, accusations, culprit)
     place = (progress["task_id"], progress["attempt"])
     confirmed = _present(call, "key_confirmation", progress)
     digests = {call.state.get("key_confirmation", *place, mspid)["key_digest"] for mspid in confirmed}
@@ -126,13 +161,43 @@ def _late_share(call: Call, terms: TaskTerms, progress: TaskState, confirmed: li
     return _retry(call, terms, progress, confirmed)
 
 
-def _retry(call: Call, terms: TaskTerms, progress: TaskState, kept: list[str]) -> dict[str, Any]:
+def _accusations(call: Call, progress: TaskState) -> list[KeyAccusation]:
+    place = (progress["task_id"], progress["attempt"])
+    return [call.state.get("key_accusation", *place, mspid) for mspid in _present(call, "key_accusation", progress)]
+
+
+def _convicted(progress: TaskState, accusations: list[KeyAccusation]) -> str:
+    """Whom a quorum of the holders accuses, each on the evidence it has; nobody: empty."""
+    counts = Counter(accusation["accused"] for accusation in accusations)
+    return next((accused for accused, votes in sorted(counts.items()) if votes >= clock.quorum(len(progress["participants"]))), "")
+
+
+def _drop_convicted(call: Call, terms: TaskTerms, progress: TaskState, accusations: list[KeyAccusation], culprit: str) -> dict[str, Any]:
+    """Start again without the culprit. It dealt a false share, unless the evidence it is judged by is its own."""
+    evidence = next(accusation["evidence"] for accusation in accusations if accusation["accused"] == culprit)
+    own = any(accusation["mspid"] == culprit and accusation["evidence"] == evidence for accusation in accusations)
+    record = None if own else slashing.slash(call.state, culprit, slashing.WRONG_SHARE, evidence)
+    kept = [mspid for mspid in progress["participants"] if mspid != culprit]
+    what = "accused another of it falsely" if own else "dealt a false share of the key"
+    return _retry(call, terms, progress, kept, what=what, slashed=[] if record is None else [record])
+
+
+def _retry(
+    call: Call,
+    terms: TaskTerms,
+    progress: TaskState,
+    kept: list[str],
+    *,
+    what: str = "did not answer in the key ceremony",
+    slashed: Sequence[Slash] = (),
+) -> dict[str, Any]:
     dropped = [mspid for mspid in progress["participants"] if mspid not in kept]
     progress["dropped"] = sorted({*progress["dropped"], *dropped})
     if len(kept) < terms["min_hospitals"]:
-        return abandon(call, terms, progress, f"{', '.join(dropped)} did not answer in the key ceremony, and too few hospitals remain")
+        reason = f"{', '.join(dropped)} {what}, and too few hospitals remain"
+        return abandon(call, terms, progress, reason, slashed=slashed)
     progress["attempt"] += 1
-    return begin(call, terms, progress, kept)
+    return begin(call, terms, progress, kept, slashed=slashed)
 
 
 def _present(call: Call, kind: str, progress: TaskState) -> list[str]:

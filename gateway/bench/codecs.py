@@ -10,7 +10,7 @@ import tenseal as ts
 from numpy.typing import NDArray
 
 from gateway.hospital.frames import pack, unpack
-from privacy import ckks, threshold
+from privacy import ckks, dealing, threshold
 from privacy.parameters import SEED_BYTES
 
 Vector = NDArray[np.float64]
@@ -107,7 +107,7 @@ class Ours:
 
     def share(self, total: bytes) -> bytes:
         """What this holder gives for the sum to be opened."""
-        return threshold.partial_decrypt(self.holder_key, index=self.index, quorum=self.quorum, ciphertext=total)
+        return threshold.partial_decrypt(self.holder_key, index=self.index, quorum=self.quorum, ciphertext=total, members=self.hospitals)
 
     def decode(self, total: bytes, shares: Mapping[int, bytes]) -> Vector:
         return threshold.fuse(total, shares, quorum=self.quorum, count=self.parameters, bound=BOUND, members=self.hospitals)
@@ -118,8 +118,15 @@ def our_codecs(*, hospitals: int, parameters: int) -> list[Ours]:
     quorum_size = -(-2 * hospitals // 3)
     crs_seed = os.urandom(SEED_BYTES)
     contributions = [threshold.generate(crs_seed) for _ in range(hospitals)]
-    public_key = threshold.combine_public(crs_seed, [each.public_share for each in contributions])
-    dealt = [threshold.deal(each.secret, holders=hospitals, threshold=quorum_size) for each in contributions]
-    keys = [threshold.combine_shares([shares[holder] for shares in dealt], public_key=public_key) for holder in range(hospitals)]
+    dealt = [
+        dealing.deal(each.secret, public_share=each.public_share, dealer=dealer, holders=hospitals, threshold=quorum_size).shares
+        for dealer, each in enumerate(contributions, start=1)
+    ]
+    # Everybody is this process, which has nothing to prove to itself.
+    public_key = threshold.combine_public(crs_seed, [each.public_share for each in contributions], proofs=[])
+    keys = [
+        threshold.combine_shares([shares[holder] for shares in dealt], dealt=dealt[holder], public_key=public_key)
+        for holder in range(hospitals)
+    ]
     quorum = range(1, quorum_size + 1)
     return [Ours(public_key, key, index, quorum, parameters, hospitals) for index, key in enumerate([b"", *keys])]

@@ -17,7 +17,12 @@ if TYPE_CHECKING:  # the demo loads what the command line's help does not need
 @click.option("--hospitals", type=PathType(), metavar="DIR", help="One folder of FHIR files for each hospital, 3 to 16; default: samples.")
 @click.option("--task", type=PathType(), metavar="FILE", help="Task file; default: the breast cancer sample.")
 @click.option("--rounds", type=click.IntRange(1, 10_000), help="Train this many rounds instead of the task file's.")
-@click.option("--misbehave", multiple=True, metavar="N=KIND", help="Let hospital N cheat: label-flip, noise, replay, scale or offline.")
+@click.option(
+    "--misbehave",
+    multiple=True,
+    metavar="N=KIND",
+    help="Let hospital N cheat: label-flip, noise, replay, scale, offline, false-key-share or false-decryption.",
+)
 @click.option("--out", type=PathType(), default=Path("demo-output"), show_default=True, metavar="DIR", help="For the results.")
 @click.option("--ledger", type=click.Choice(["embedded", "fabric"]), default="embedded", show_default=True, help="Which ledger to run on.")
 @click.option("--fabric-home", type=PathType(), metavar="DIR", help="An unpacked Fabric release, 2.5 or 3.1, for --ledger fabric.")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.options import config_option, format_option
+from gateway.cli.options import PathType, config_option, format_option
 from gateway.cli.output import Result, table
 
 
@@ -48,3 +48,38 @@ def status(config: Path) -> Result:
             *(table(("task", "status", "round", "phase", "note"), rows) if rows else ["no tasks"]),
         ],
     )
+
+
+@gateway.command()
+@click.argument("file", metavar="FILE", type=PathType())
+@click.option("--key", required=True, metavar="FILE", type=PathType(), help="The key that seals the backup; made where there is none.")
+@config_option
+@format_option
+def backup(file: Path, key: Path, config: Path) -> Result:
+    """Seal this gateway's shares of keys into a file."""
+    from gateway.config import load_gateway_config
+    from gateway.hospital.backup import back_up, new_key, write_backup
+
+    settings = load_gateway_config(config)
+    sealed = back_up(settings.gateway.state, key=new_key(key), mspid=settings.identity.mspid)
+    write_backup(file, sealed)
+    return Result(
+        {"file": str(file), "bytes": len(sealed), "key": str(key)},
+        [f"{len(sealed)} bytes are in {file}", f"without {key} nobody opens them: keep it elsewhere, and not with the backup"],
+    )
+
+
+@gateway.command()
+@click.argument("file", metavar="FILE", type=PathType())
+@click.option("--key", required=True, metavar="FILE", type=PathType(), help="The key that sealed the backup.")
+@config_option
+@format_option
+def restore(file: Path, key: Path, config: Path) -> Result:
+    """Bring a backup back while the gateway does not run."""
+    from gateway.config import load_gateway_config
+    from gateway.hospital.backup import read_backup, read_key
+    from gateway.hospital.backup import restore as restore_state
+
+    settings = load_gateway_config(config)
+    tasks = restore_state(settings.gateway.state, read_backup(file), key=read_key(key), mspid=settings.identity.mspid)
+    return Result({"tasks": tasks}, [f"key shares of {len(tasks)} tasks are there again: {', '.join(tasks) or 'none'}"])

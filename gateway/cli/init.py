@@ -11,7 +11,12 @@ from gateway.cli.output import Result
 @click.command()
 @click.option("--demo", "folder", type=PathType(), required=True, metavar="DIR", help="Folder to make; a previous demo in it is replaced.")
 @click.option("--hospitals", type=PathType(), metavar="DIR", help="One folder of FHIR files for each hospital; default: sample patients.")
-@click.option("--misbehave", multiple=True, metavar="N=KIND", help="Let hospital N cheat: label-flip, noise, replay, scale or offline.")
+@click.option(
+    "--misbehave",
+    multiple=True,
+    metavar="N=KIND",
+    help="Let hospital N cheat: label-flip, noise, replay, scale, offline, false-key-share or false-decryption.",
+)
 @click.option("--ledger", type=click.Choice(["embedded", "fabric"]), default="embedded", show_default=True, help="Which ledger it is for.")
 @format_option
 def init(folder: Path, hospitals: Path | None, misbehave: tuple[str, ...], ledger: str) -> Result:

@@ -1,32 +1,43 @@
 """Step 2 of a task: the participants make a CKKS key together, without a dealer, and nobody ever holds its secret.
 
 Each one commits on the ledger to its part of the public key before anyone shows theirs (so nobody can choose a part that
-cancels another's), then shows it and gives every other participant a sealed Shamir share of its secret. A participant's key is
-the sum of the shares it got; t of them open a sum. Roles, messages and what colluders learn: docs/threshold-ckks.md.
+cancels another's) and to the shares it deals, then shows its part and gives every other participant a sealed Shamir share of its
+secret, with a proof that all shares fit together. Who gets a false one accuses the dealer (gateway/hospital/accusations.py). A
+participant's key is the sum of the shares it got; t of them open a sum. Roles, messages, what colluders learn: docs/threshold-ckks.md.
 """
 
 import asyncio
 import hashlib
+import logging
+from dataclasses import replace
 
 from consortium.v1 import exchange_pb2
 
-from fabric.crypto import fingerprint, load_certificate, verify_signature
 from fabric.ledger_views import TaskView
-from gateway.aggregator.blobs import Name
 from gateway.errors import VerificationFailed
+from gateway.hospital.accusations import accuse, judge
 from gateway.hospital.context import GatewayContext
+from gateway.hospital.dealt_shares import (
+    BLOB_LIMIT_BYTES,
+    DealtFalselyError,
+    Received,
+    blob_name,
+    challenge,
+    check_received,
+    committed_part,
+    crs_seed,
+    opened,
+    place,
+    signed_bytes,
+)
 from gateway.hospital.frames import pack, unpack
+from gateway.hospital.misbehave import forged_shares
+from gateway.hospital.plan import largest_group
 from gateway.hospital.state import CeremonyPart
-from privacy import sealing, threshold
+from privacy import dealing, sealing, threshold
+from privacy.flooding import choose
 
-# A part of the public key is four polynomials of 4096 coefficients of 8 bytes, a share one for each prime; both with room to spare.
-BLOB_LIMIT_BYTES = 1 << 20
-
-
-def crs_seed(view: TaskView) -> bytes:
-    """The common reference string's seed: fixed by the task and the attempt, so nobody can choose it."""
-    text = f"consortium ckks common reference string {view.terms.task_id} {view.terms.digest} {view.attempt}"
-    return hashlib.sha256(text.encode()).digest()
+log = logging.getLogger(__name__)
 
 
 async def commit_part(context: GatewayContext, view: TaskView) -> None:
@@ -35,107 +46,139 @@ async def commit_part(context: GatewayContext, view: TaskView) -> None:
         return
     part = context.state.ceremony_part(view.terms.task_id, view.attempt)
     if part is None:
-        part = await asyncio.to_thread(_new_part, view)
+        _choose_parameters(view)
+        part = await asyncio.to_thread(_new_part, view, context.mspid)
         # Kept before the commitment: a crash here leaves a part nobody has heard of, which the next start commits to.
         context.state.keep_ceremony_part(view.terms.task_id, view.attempt, part)
     await context.ledger.commit_key_share(
         task_id=view.terms.task_id,
         attempt=view.attempt,
-        digest=hashlib.sha256(part.public_share).hexdigest(),
+        digest=hashlib.sha256(part.public_part).hexdigest(),
         sealing_key=part.sealing_public.hex(),
     )
 
 
+def _choose_parameters(view: TaskView) -> None:
+    """Whether a key of these participants serves the task, by this hospital's own reckoning; raises KeyWornError where it does not."""
+    terms, hospitals = view.terms, len(view.participants)
+    chosen = choose(
+        hospitals=hospitals,
+        threshold=view.threshold,
+        members=largest_group(hospitals, group_size=terms.group_size),
+        parameters=terms.parameters,
+        sums=(terms.rounds + 1 - terms.first_round) * max(1, hospitals // terms.group_size),
+        clip=1.0,
+    )
+    log.info(
+        "task %s: a key of %d bits for ring degree %d, flooding of 2^%d, at most %d sums, errors at most %.1e of the largest value",
+        terms.task_id,
+        chosen.security_bits,
+        chosen.degree,
+        chosen.flooding_bits,
+        chosen.decryptions,
+        chosen.error_bound,
+    )
+
+
 async def exchange_parts(context: GatewayContext, view: TaskView) -> None:
-    """Phase keys_share: give the others their shares, take ours, and confirm the joint key on the ledger."""
-    if any(confirmation.mspid == context.mspid for confirmation in view.confirmations):
-        return
+    """Phase keys_share: give the others their shares, check ours, and confirm the joint key on the ledger, or accuse who cheats."""
     task_id = view.terms.task_id
     part = context.state.ceremony_part(task_id, view.attempt)
     if part is None:
         raise VerificationFailed(f"the part of the key that this gateway committed to for task {task_id} is lost; restore its state folder")
-    sealed = _sealed_shares(context, view, part)
-    await _push_all(context, view, part.public_share, sealed)
-    public_shares = await asyncio.gather(*(_public_share(context, view, mspid) for mspid in view.participants))
-    public_key = await asyncio.to_thread(threshold.combine_public, crs_seed(view), public_shares)
-    received = await asyncio.gather(*(_share_from(context, view, part, mspid) for mspid in view.participants))
-    holder_key = await asyncio.to_thread(threshold.combine_shares, received, public_key=public_key)
+    if view.accusations:
+        await judge(context, view)
+        return
+    if any(confirmation.mspid == context.mspid for confirmation in view.confirmations):
+        return
+    await _push_all(context, view, part)
+    try:
+        public_key, holder_key = await _made_key(context, view, part)
+    except DealtFalselyError as cheat:
+        await accuse(context, view, part, cheat)
+        return
     context.state.keep_holder_key(task_id, public_key=public_key, holder_key=holder_key)
     await context.ledger.confirm_key(task_id=task_id, attempt=view.attempt, key_digest=hashlib.sha256(public_key).hexdigest())
 
 
-def _new_part(view: TaskView) -> CeremonyPart:
+async def _made_key(context: GatewayContext, view: TaskView, part: CeremonyPart) -> tuple[bytes, bytes]:
+    """The joint public key and this gateway's holder key, of what the others sent; raises DealtFalselyError."""
+    received = await asyncio.gather(*(_received(context, view, part, mspid) for mspid in view.participants))
+    for each in received:
+        await asyncio.to_thread(check_received, context.mspid, view, each)
+    public_key = await asyncio.to_thread(
+        threshold.combine_public, crs_seed(view), [each.part.public_share for each in received], proofs=[each.proof for each in received]
+    )
+    dealt = await asyncio.to_thread(_dealt, view, context.mspid, part)
+    shares = [each.share for each in received]
+    return public_key, await asyncio.to_thread(threshold.combine_shares, shares, dealt=dealt.shares, public_key=public_key)
+
+
+def _new_part(view: TaskView, mspid: str) -> CeremonyPart:
     contribution = threshold.generate(crs_seed(view))
-    dealt = threshold.deal(contribution.secret, holders=len(view.participants), threshold=view.threshold)
+    dealt = dealing.deal(contribution.secret, public_share=contribution.public_share, **_place_of_dealer(view, mspid))
     sealing_private, sealing_public = sealing.generate_keypair()
-    return CeremonyPart(contribution.public_share, pack(dealt), sealing_private, sealing_public, sealed=None)
+    return CeremonyPart(contribution.secret, dealt.part, sealing_private, sealing_public, sealed=None)
 
 
-def _sealed_shares(context: GatewayContext, view: TaskView, part: CeremonyPart) -> dict[str, bytes]:
-    """The share of every other participant, sealed to the key it put on the ledger. Sealed once: a hub change sends the same bytes."""
+def _place_of_dealer(view: TaskView, mspid: str) -> dict[str, int]:
+    return {"dealer": view.holder_index(mspid), "holders": len(view.participants), "threshold": view.threshold}
+
+
+def _dealt(view: TaskView, mspid: str, part: CeremonyPart) -> dealing.Dealing:
+    """This gateway's own dealing, made again from its secret."""
+    public_share = dealing.parse_part(part.public_part, holders=len(view.participants)).public_share
+    return dealing.deal(part.secret, public_share=public_share, **_place_of_dealer(view, mspid))
+
+
+def _proof(view: TaskView, mspid: str, part: CeremonyPart) -> bytes:
+    return dealing.prove(part.secret, challenge=challenge(view), **_place_of_dealer(view, mspid))
+
+
+async def _sealed_shares(context: GatewayContext, view: TaskView, part: CeremonyPart) -> dict[str, bytes]:
+    """The share of every other participant, sealed to the key it put on the ledger, and this gateway's proof, signed.
+
+    Sealed once: a hub change sends the same bytes.
+    """
     others = [mspid for mspid in view.participants if mspid != context.mspid]
     if part.sealed is None:
         keys = {share.mspid: bytes.fromhex(share.sealing_key) for share in view.key_shares}
-        shares = dict(zip(view.participants, unpack(part.dealt, count=len(view.participants)), strict=True))
-        places = {other: _place(view, context.mspid, other) for other in others}
-        blobs = [_signed(context, sealing.seal(keys[o], shares[o], context=place), place) for o, place in places.items()]
-        part = CeremonyPart(part.public_share, part.dealt, part.sealing_private, part.sealing_public, sealed=pack(blobs))
+        dealt = await asyncio.to_thread(_dealt, view, context.mspid, part)
+        shares = dict(zip(view.participants, forged_shares(context.misbehaviour, dealt.shares), strict=True))
+        places = {other: place(view, context.mspid, other) for other in others}
+        proof = await asyncio.to_thread(_proof, view, context.mspid, part)
+        blobs = [_signed(context, sealing.seal(keys[o], shares[o], context=at), proof, at) for o, at in places.items()]
+        part = replace(part, sealed=pack(blobs))
         context.state.keep_ceremony_part(view.terms.task_id, view.attempt, part)
     assert part.sealed is not None
     return dict(zip(others, unpack(part.sealed, count=len(others)), strict=True))
 
 
-async def _push_all(context: GatewayContext, view: TaskView, public_share: bytes, sealed: dict[str, bytes]) -> None:
+async def _push_all(context: GatewayContext, view: TaskView, part: CeremonyPart) -> None:
+    sealed = await _sealed_shares(context, view, part)
     hub = view.aggregators[view.turn]
-    own = _name(view, exchange_pb2.BLOB_KIND_PUBLIC_KEY_SHARE, context.mspid)
+    own = blob_name(view, exchange_pb2.BLOB_KIND_PUBLIC_KEY_SHARE, context.mspid)
     await asyncio.gather(
-        context.hub.push(hub, view.endpoints, own, public_share),
+        context.hub.push(hub, view.endpoints, own, part.public_part),
         *(
-            context.hub.push(hub, view.endpoints, _name(view, exchange_pb2.BLOB_KIND_SEALED_KEY_SHARE, context.mspid, other), blob)
+            context.hub.push(hub, view.endpoints, blob_name(view, exchange_pb2.BLOB_KIND_SEALED_KEY_SHARE, context.mspid, other), blob)
             for other, blob in sealed.items()
         ),
     )
 
 
-async def _public_share(context: GatewayContext, view: TaskView, mspid: str) -> bytes:
-    name = _name(view, exchange_pb2.BLOB_KIND_PUBLIC_KEY_SHARE, mspid)
-    share = await context.hub.pull(view.aggregators[view.turn], view.endpoints, name, limit_bytes=BLOB_LIMIT_BYTES)
-    committed = next(entry.digest for entry in view.key_shares if entry.mspid == mspid)
-    if hashlib.sha256(share).hexdigest() != committed:
-        raise VerificationFailed(f"the part of the key that came for {mspid} is not the one it committed to")
-    return share
-
-
-async def _share_from(context: GatewayContext, view: TaskView, part: CeremonyPart, mspid: str) -> bytes:
+async def _received(context: GatewayContext, view: TaskView, part: CeremonyPart, mspid: str) -> Received:
+    """What `mspid` dealt to this gateway, opened and not yet checked."""
     if mspid == context.mspid:
-        return unpack(part.dealt, count=len(view.participants))[view.holder_index(mspid) - 1]
-    name = _name(view, exchange_pb2.BLOB_KIND_SEALED_KEY_SHARE, mspid, context.mspid)
+        share = _dealt(view, mspid, part).shares[view.holder_index(mspid) - 1]
+        return Received(mspid, dealing.parse_part(part.public_part, holders=len(view.participants)), share, _proof(view, mspid, part), b"")
+    public = await committed_part(context, view, mspid)
+    name = blob_name(view, exchange_pb2.BLOB_KIND_SEALED_KEY_SHARE, mspid, context.mspid)
     blob = await context.hub.pull(view.aggregators[view.turn], view.endpoints, name, limit_bytes=BLOB_LIMIT_BYTES)
-    sealed = await _verified(context, blob, mspid, _place(view, mspid, context.mspid))
-    return sealing.open_sealed(part.sealing_private, sealed, context=_place(view, mspid, context.mspid))
+    return await opened(context, view, blob, public, dealer=mspid, recipient=context.mspid, sealing_private=part.sealing_private)
 
 
-def _signed(context: GatewayContext, sealed: bytes, place: bytes) -> bytes:
-    """A sealed share with its sender's signature: sealing alone does not prove who sealed, and the hub could put in its own."""
+def _signed(context: GatewayContext, sealed: bytes, proof: bytes, at: bytes) -> bytes:
+    """A sealed share and its dealer's proof with the dealer's signature: sealing alone does not prove who sealed."""
     identity = context.identity
-    return pack([sealed, identity.certificate_pem, identity.sign(place + sealed)])
-
-
-async def _verified(context: GatewayContext, blob: bytes, sender: str, place: bytes) -> bytes:
-    """The sealed share, once a gateway that `sender` registered on the ledger is seen to have signed it."""
-    sealed, certificate_pem, signature = unpack(blob, count=3)
-    certificate = load_certificate(certificate_pem)
-    registered = {gateway.fingerprint for gateway in (await context.ledger.organisation(sender)).gateways}
-    if fingerprint(certificate) not in registered:
-        raise VerificationFailed(f"the key share that came for {sender} is signed by a certificate that {sender} did not register")
-    verify_signature(certificate, place + sealed, signature)
-    return sealed
-
-
-def _place(view: TaskView, sender: str, recipient: str) -> bytes:
-    """Binds a sealed share to its place, so that it cannot be passed off as another one."""
-    return f"consortium key share {view.terms.task_id} {view.attempt} {sender} {recipient}".encode()
-
-
-def _name(view: TaskView, kind: int, owner: str, recipient: str = "") -> Name:
-    return Name(view.terms.task_id, 0, kind, owner, recipient, attempt=view.attempt)
+    return pack([sealed, proof, identity.certificate_pem, identity.sign(signed_bytes(sealed, proof, at))])

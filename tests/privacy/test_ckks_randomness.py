@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 
+from privacy.flooding import MOST_FLOODING_BITS
 from privacy.gaussian import table_for
-from privacy.parameters import DATA_MODULUS, ERROR_SIGMA, FLOODING_SIGMA
+from privacy.parameters import DATA_MODULUS, ERROR_SIGMA
 from privacy.randomness import KeyStream
 
+FLOODING_SIGMA = Decimal(1 << MOST_FLOODING_BITS)
 SEED = bytes(range(32))
 
 

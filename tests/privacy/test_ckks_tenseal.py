@@ -10,7 +10,7 @@ import tenseal as ts
 from privacy import ckks, threshold
 from privacy.ciphertext import Ciphertext, parse
 from privacy.encoding import Normalisation, encode
-from privacy.key_shares import Point
+from privacy.key_shares import HolderKey
 from privacy.parameters import COEFFICIENT_BITS, DATA_MODULUS, DEGREE, GUARDS, SCALE_BITS, SPECIAL_MODULUS, SUM_HEADROOM, VALUES_PER_CHUNK
 from privacy.public_key import key_digest
 from privacy.randomness import KeyStream
@@ -25,7 +25,7 @@ from privacy.seal_format import (
     write_fields,
     write_object,
 )
-from privacy.shamir import split
+from privacy.shamir import polynomial, value_at
 from tests.support.threshold_keys import ceremony
 
 
@@ -77,10 +77,11 @@ def test_two_of_three_holders_decrypt_what_tenseal_encrypted_under_its_own_key(c
     coefficients = polynomial_with_real_slots()
     half = (real_slots(coefficients) / 2).tolist()
     vector = ts.ckks_vector(context, half) + ts.ckks_vector(context, half)
-    shares = split(secret_key(context), data_ring(), holders=3, threshold=2, stream=KeyStream(bytes(32), b"sharing"))
-    keys = [Point(i, 2, 3, share).holder_key_bytes(bytes(32)) for i, share in enumerate(shares, start=1)]
+    sharing = polynomial(secret_key(context), data_ring(), threshold=2, stream=KeyStream(bytes(32), b"sharing"))
+    pair_keys = (bytes(32),) * 3
+    keys = [HolderKey(i, 2, 3, bytes(32), pair_keys, value_at(sharing, data_ring(), i)).to_bytes() for i in (1, 2, 3)]
     ciphertext = imported(vector, VALUES_PER_CHUNK)
-    partials = {j: threshold.partial_decrypt(keys[j - 1], index=j, quorum=[1, 3], ciphertext=ciphertext) for j in (1, 3)}
+    partials = {j: threshold.partial_decrypt(keys[j - 1], index=j, quorum=[1, 3], ciphertext=ciphertext, members=2) for j in (1, 3)}
     # With a bound of SUM_HEADROOM / members the normalisation is 1: the values are the coefficients themselves.
     fused = threshold.fuse(ciphertext, partials, quorum=[1, 3], count=VALUES_PER_CHUNK, bound=SUM_HEADROOM / 2, members=2)
     assert np.abs(fused - coefficients[:VALUES_PER_CHUNK]).max() < 1e-5

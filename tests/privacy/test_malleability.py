@@ -21,7 +21,7 @@ def test_a_scaled_copy_in_the_sum_gives_the_victims_update_away() -> None:
     copy = parse(ciphertexts[0])
     copy.c0[:], copy.c1[:] = data_ring().scale(copy.c0, FACTOR), data_ring().scale(copy.c1, FACTOR)
     total = ckks.add(made.public_key, [*ciphertexts, copy.to_bytes()], count=COUNT)
-    opened = threshold.fuse(total, decrypt(made, total, [1, 2]), quorum=[1, 2], count=COUNT, bound=BOUND, members=MEMBERS)
+    opened = threshold.fuse(total, decrypt(made, total, [1, 2], members=MEMBERS), quorum=[1, 2], count=COUNT, bound=BOUND, members=MEMBERS)
     guess = opened / (FACTOR + 1)
     assert np.abs(guess - victim).max() < 0.1  # within a tenth of the other's values, the only ones that hide it
     assert np.corrcoef(guess, victim)[0, 1] > 0.99

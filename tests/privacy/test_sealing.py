@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privacy.sealing import MAX_PLAINTEXT_BYTES, OVERHEAD_BYTES, SealingError, generate_keypair, open_sealed, seal
+from privacy.sealing import MAX_PLAINTEXT_BYTES, OVERHEAD_BYTES, SealingError, generate_keypair, open_parts, open_sealed, seal, seal_parts
 
 PRIVATE, PUBLIC = generate_keypair()
 CONTEXT = b"task 1, attempt 1, HospitalA to HospitalB"
@@ -97,3 +97,16 @@ def test_points_of_small_order_are_refused(point: bytes) -> None:
         seal(point, b"share", context=CONTEXT)
     with pytest.raises(SealingError, match="does not open"):
         open_sealed(PRIVATE, point + bytes(20), context=CONTEXT)
+
+
+def test_a_long_secret_is_sealed_in_parts_that_keep_their_places() -> None:
+    private, public = generate_keypair()
+    secret = bytes(range(256)) * 5000
+    parts = seal_parts(public, secret, context=b"c")
+    assert len(parts) == 2
+    assert open_parts(private, parts, context=b"c") == secret
+    for altered in (parts[::-1], parts[:1], [*parts, parts[0]]):
+        with pytest.raises(SealingError):
+            open_parts(private, altered, context=b"c")
+    with pytest.raises(SealingError):
+        open_parts(private, parts, context=b"another")

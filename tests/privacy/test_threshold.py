@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privacy import ckks, threshold
+from privacy import ckks, dealing, threshold
 from privacy.ciphertext import CiphertextError, parse
-from privacy.key_shares import parse_holder_key
+from privacy.flooding import flooding_bits
+from privacy.key_shares import SHARE_SIZE, parse_holder_key
 from privacy.parameters import DATA_MODULUS, DEGREE, VALUES_PER_CHUNK
 from privacy.public_key import PUBLIC_SIZE, parse_public_key
 from privacy.rings import data_ring, key_rings
@@ -43,7 +44,7 @@ def total(made: Ceremony, vectors: list[np.ndarray]) -> bytes:
 
 @pytest.fixture(scope="module")
 def partials(made: Ceremony, total: bytes) -> dict[int, bytes]:
-    return decrypt(made, total, QUORUM)
+    return decrypt(made, total, QUORUM, members=4)
 
 
 def encrypt(made: Ceremony, vector: np.ndarray) -> bytes:
@@ -56,7 +57,7 @@ def fuse(total: bytes, partials: dict[int, bytes], quorum: list[int] = QUORUM, *
 
 def joint_secret(made: Ceremony, quorum: list[int]) -> list[int]:
     """s in plain integers, interpolated from a quorum's keys: no code of the product has or needs it."""
-    points = [(j, parse_holder_key(made.holder_keys[j - 1])[0].value) for j in quorum]
+    points = [(j, parse_holder_key(made.holder_keys[j - 1]).value) for j in quorum]
     values = [[int(x) * lagrange_at_zero(j, quorum, DATA_MODULUS) for x in point.tolist()] for j, point in points]
     evaluated = np.array([sum(column) % DATA_MODULUS for column in zip(*values, strict=True)], dtype=np.uint64)
     return [int(x) for x in data_ring().centre(data_ring().interpolate(evaluated))]
@@ -64,7 +65,7 @@ def joint_secret(made: Ceremony, quorum: list[int]) -> list[int]:
 
 @pytest.mark.parametrize("quorum", list(itertools.combinations(range(1, 6), 3)))
 def test_every_quorum_decrypts_the_plain_sum(made: Ceremony, total: bytes, vectors: list[np.ndarray], quorum: tuple[int, ...]) -> None:
-    fused = fuse(total, decrypt(made, total, list(quorum)), list(quorum))
+    fused = fuse(total, decrypt(made, total, list(quorum), members=4), list(quorum))
     assert np.abs(fused - sum(vectors)).max() < 1e-4 * BOUND
 
 
@@ -79,7 +80,7 @@ def test_the_sum_of_any_vectors(small: Ceremony, vectors: list[list[float]], spa
     members = len(vectors) + spare
     ciphertexts = [ckks.encrypt(small.public_key, row, bound=3.0, members=members) for row in plain]
     data = ckks.add(small.public_key, ciphertexts, count=7)
-    fused = threshold.fuse(data, decrypt(small, data, [2, 3]), quorum=[3, 2], count=7, bound=3.0, members=members)
+    fused = threshold.fuse(data, decrypt(small, data, [2, 3], members=members), quorum=[3, 2], count=7, bound=3.0, members=members)
     assert np.abs(fused - plain.sum(axis=0)).max() < 1e-4 * 3.0
 
 
@@ -95,7 +96,8 @@ def test_nothing_wraps_at_the_bound(small: Ceremony, members: int, sign: float) 
     # Adding `members` fresh encryptions is slow for 1024; scaling one gives the largest sum with more noise than it would have.
     one.c0[:], one.c1[:] = data_ring().scale(one.c0, members), data_ring().scale(one.c1, members)
     data = one.to_bytes()
-    fused = threshold.fuse(data, decrypt(small, data, [1, 2]), quorum=[1, 2], count=VALUES_PER_CHUNK, bound=1.0, members=members)
+    parts = decrypt(small, data, [1, 2], members=members)
+    fused = threshold.fuse(data, parts, quorum=[1, 2], count=VALUES_PER_CHUNK, bound=1.0, members=members)
     assert np.abs(fused - sign * members).max() < 1e-4 * members
 
 
@@ -121,52 +123,57 @@ def test_fewer_shares_than_the_threshold_give_noise(made: Ceremony) -> None:
     assert np.abs(np.histogram(wrong, bins=8, range=(-0.5, 0.5))[0] - DEGREE / 8).max() < 5 * math.sqrt(DEGREE / 8)
 
 
-def flooding(made: Ceremony, total: bytes, partial: bytes, index: int, quorum: list[int]) -> np.ndarray:
-    """What is left of the first chunk after lambda * S * c1, computed in plain integers."""
+def chunk_of(partial: bytes) -> list[int]:
+    """The first polynomial of a part, in plain integers."""
     packed = int.from_bytes(partial[80:], "little")
-    chunk = np.array([packed >> (54 * i) & (2**54 - 1) for i in range(DEGREE)], dtype=np.uint64)
-    point = parse_holder_key(made.holder_keys[index - 1])[0].value.tolist()
-    factor = lagrange_at_zero(index, quorum, DATA_MODULUS)
-    exact = [factor * s * c % DATA_MODULUS for s, c in zip(point, parse(total).c1[0].tolist(), strict=True)]
-    difference = data_ring().add(chunk, data_ring().negate(np.array(exact, dtype=np.uint64)))
-    return data_ring().centre(data_ring().interpolate(difference)).astype(np.float64)
+    return [packed >> (54 * i) & (2**54 - 1) for i in range(DEGREE)]
 
 
-def test_a_partial_decryption_is_the_formula_plus_flooding(made: Ceremony, total: bytes, partials: dict[int, bytes]) -> None:
-    noise = flooding(made, total, partials[3], 3, QUORUM)
-    assert abs(noise.std() / 2**28 - 1) < 0.06
-    assert np.abs(noise).max() < 6 * 2**28
+def remainder(made: Ceremony, total: bytes, parts: dict[int, bytes], quorum: list[int]) -> np.ndarray:
+    """What is left of the first chunk of the summed parts after lambda * S * c1 of each, computed in plain integers."""
+    c1, rest = parse(total).c1[0].tolist(), [0] * DEGREE
+    for index, part in parts.items():
+        point, factor = parse_holder_key(made.holder_keys[index - 1]).value.tolist(), lagrange_at_zero(index, quorum, DATA_MODULUS)
+        rest = [(r + x - factor * s * c) % DATA_MODULUS for r, x, s, c in zip(rest, chunk_of(part), point, c1, strict=True)]
+    return data_ring().centre(data_ring().interpolate(np.array(rest, dtype=np.uint64))).astype(np.float64)
 
 
-def test_flooding_is_independent_for_each_holder_quorum_and_sum(
+def test_parts_add_up_to_the_formula_plus_flooding(made: Ceremony, total: bytes, partials: dict[int, bytes]) -> None:
+    sigma = 2.0 ** flooding_bits(quorum=3, members=4) * math.sqrt(3)
+    noise = remainder(made, total, partials, QUORUM)
+    assert abs(noise.std() / sigma - 1) < 0.06
+    assert np.abs(noise).max() < 6 * sigma
+
+
+@pytest.mark.parametrize("holders", [(1,), (3, 4), (1, 4)])
+def test_less_than_all_parts_of_a_quorum_are_uniform(
+    made: Ceremony, total: bytes, partials: dict[int, bytes], holders: tuple[int, ...]
+) -> None:
+    rest = remainder(made, total, {j: partials[j] for j in holders}, QUORUM) / DATA_MODULUS
+    assert np.abs(np.histogram(rest, bins=16, range=(-0.5, 0.5))[0] - DEGREE / 16).max() < 5 * math.sqrt(DEGREE / 16)
+
+
+def test_flooding_is_independent_for_each_quorum_and_sum(
     made: Ceremony, total: bytes, partials: dict[int, bytes], vectors: list[np.ndarray]
 ) -> None:
     other_sum = ckks.add(made.public_key, [encrypt(made, vector) for vector in vectors], count=COUNT)
     noises = [
-        flooding(made, total, partials[3], 3, QUORUM),
-        flooding(made, total, partials[1], 1, QUORUM),
-        flooding(made, total, decrypt(made, total, [1, 2, 3])[3], 3, [1, 2, 3]),
-        flooding(made, other_sum, decrypt(made, other_sum, QUORUM)[3], 3, QUORUM),
+        remainder(made, total, partials, QUORUM),
+        remainder(made, total, decrypt(made, total, [1, 2, 3], members=4), [1, 2, 3]),
+        remainder(made, other_sum, decrypt(made, other_sum, QUORUM, members=4), QUORUM),
     ]
-    correlations = np.corrcoef(noises) - np.eye(4)
+    correlations = np.corrcoef(noises) - np.eye(3)
     assert np.abs(correlations).max() < 5 / math.sqrt(DEGREE)
 
 
 def test_asking_again_gives_no_second_noise_to_average(made: Ceremony, total: bytes, partials: dict[int, bytes]) -> None:
-    assert decrypt(made, total, QUORUM) == partials
-    assert decrypt(made, total, [4, 3, 1]) == partials
+    assert decrypt(made, total, QUORUM, members=4) == partials
+    assert decrypt(made, total, [4, 3, 1], members=4) == partials
 
 
 def test_fusion_gives_the_same_values_everywhere(total: bytes, partials: dict[int, bytes]) -> None:
     backwards = {j: partials[j] for j in reversed(QUORUM)}
     assert fuse(total, backwards, QUORUM[::-1]).tobytes() == fuse(total, partials).tobytes()
-
-
-def test_dealing_again_after_a_crash_gives_the_same_shares(made: Ceremony) -> None:
-    again = threshold.deal(made.contributions[0].secret, holders=5, threshold=3)
-    assert again == made.shares[0]
-    other = threshold.deal(made.contributions[0].secret, holders=5, threshold=4)
-    assert set(other).isdisjoint(again)
 
 
 def test_contributions_are_never_the_same(made: Ceremony) -> None:
@@ -176,38 +183,39 @@ def test_contributions_are_never_the_same(made: Ceremony) -> None:
 
 def test_the_public_key_does_not_depend_on_the_order_of_shares(made: Ceremony) -> None:
     shares = [contribution.public_share for contribution in made.contributions]
-    assert threshold.combine_public(made.crs_seed, shares[::-1]) == made.public_key
+    assert threshold.combine_public(made.crs_seed, shares[::-1], proofs=made.proofs) == made.public_key
 
 
 def test_malformed_public_shares_are_refused(made: Ceremony) -> None:
     good = made.contributions[0].public_share
     cases = {
-        "has 65592 bytes": [b"", good[:-8], good + bytes(8)],
-        "not a public share": [made.public_key, b"XXXX" + good[4:], good[:4] + b"\2" + good[5:], good[:5] + b"\1" + good[6:]],
-        "not below it": [good[:56] + b"\xff" * 8 + good[64:], good[:-8] + (36028797018652673).to_bytes(8, "little")],
+        "has 65624 bytes": [b"", good[:-8], good + bytes(8)],
+        "not a public share": [made.public_key, b"XXXX" + good[4:], good[:4] + b"\1" + good[5:], good[:5] + b"\1" + good[6:]],
+        "not below it": [good[:88] + b"\xff" * 8 + good[96:], good[:-8] + (36028797018652673).to_bytes(8, "little")],
         "is zero modulo": [good[: -8 * DEGREE] + bytes(8 * DEGREE)],
+        "names proofs": [good[:56] + b"\1" + good[57:]],
         "another common reference string": [threshold.generate(bytes(32)).public_share],
     }
-    assert len(good) == PUBLIC_SIZE == 65592
+    assert len(good) == PUBLIC_SIZE == 65624
     for says, shares in cases.items():
         for share in shares:
             with pytest.raises(KeyMaterialError, match=says):
                 threshold.check_public_share(made.crs_seed, share)
             with pytest.raises(KeyMaterialError, match=says):
-                threshold.combine_public(made.crs_seed, [made.contributions[1].public_share, share])
+                threshold.combine_public(made.crs_seed, [made.contributions[1].public_share, share], proofs=[])
 
 
 def test_copied_and_cancelling_public_shares_are_refused(made: Ceremony) -> None:
     good = made.contributions[0].public_share
-    words = np.frombuffer(good[56:], dtype="<u8").reshape(2, DEGREE)
+    words = np.frombuffer(good[88:], dtype="<u8").reshape(2, DEGREE)
     moduli = np.array([[ring.modulus] for ring in key_rings()], dtype=np.uint64)
-    cancelling = good[:56] + (moduli - words).astype("<u8").tobytes()
+    cancelling = good[:88] + (moduli - words).astype("<u8").tobytes()
     with pytest.raises(KeyMaterialError, match="sent twice"):
-        threshold.combine_public(made.crs_seed, [good, good])
+        threshold.combine_public(made.crs_seed, [good, good], proofs=[])
     with pytest.raises(KeyMaterialError, match="cancel out"):
-        threshold.combine_public(made.crs_seed, [good, cancelling])
+        threshold.combine_public(made.crs_seed, [good, cancelling], proofs=[])
     with pytest.raises(KeyMaterialError, match="two hospitals or more, got 1"):
-        threshold.combine_public(made.crs_seed, [good])
+        threshold.combine_public(made.crs_seed, [good], proofs=[])
 
 
 def test_seeds_of_other_lengths_are_refused() -> None:
@@ -216,40 +224,51 @@ def test_seeds_of_other_lengths_are_refused() -> None:
             threshold.generate(seed)
 
 
-@pytest.mark.parametrize(("holders", "size"), [(1, 1), (3, 1), (3, 0), (3, 4), (256, 2), (0, 0)])
-def test_senseless_sharings_are_refused(made: Ceremony, holders: int, size: int) -> None:
-    with pytest.raises(KeyMaterialError, match="need 2 <= threshold <= holders <= 255"):
-        threshold.deal(made.contributions[0].secret, holders=holders, threshold=size)
-
-
-def test_damaged_secrets_are_refused(made: Ceremony) -> None:
-    secret = made.contributions[0].secret
-    for damaged in (b"", secret[:-1], secret + b"\0", b"XXXX" + secret[4:], secret[:5] + b"\1" + secret[6:]):
-        with pytest.raises(KeyMaterialError, match="secret contribution"):
-            threshold.deal(damaged, holders=3, threshold=2)
+def test_who_was_shown_another_proof_gets_another_key(made: Ceremony) -> None:
+    shares = [contribution.public_share for contribution in made.contributions]
+    other = [*made.proofs[:-1], made.proofs[0]]
+    assert threshold.combine_public(made.crs_seed, shares, proofs=other) != made.public_key
 
 
 def test_bad_collections_of_shares_are_refused(made: Ceremony) -> None:
-    mine = [dealt[0] for dealt in made.shares]
-    elsewhere = threshold.deal(made.contributions[0].secret, holders=5, threshold=4)[0]
+    mine, own = [dealt[0] for dealt in made.shares], made.shares[0]
+    elsewhere = dealing.deal(
+        made.contributions[4].secret, public_share=made.contributions[4].public_share, dealer=5, holders=5, threshold=4
+    ).shares[0]
     cases: list[tuple[list[bytes], str]] = [
         ([], "of several"),
-        (mine[:-1], "a share from each of 5 hospitals, got 4"),
+        (mine[:-1], "one share of each of 5 hospitals, in their order, got 4"),
         ([*mine, mine[0]], "got 6"),
-        ([*mine[:-1], mine[0]], "the same share twice"),
+        ([*mine[:-1], mine[0]], "in their order"),
+        (mine[::-1], "in their order"),
         ([*mine[:-1], made.shares[4][1]], "of several"),
         ([*mine[:-1], elsewhere], "of several"),
-        ([*mine[:-1], b""], "has 32808 bytes"),
-        ([*mine[:-1], made.holder_keys[0]], "not a secret share"),
-        ([*mine[:-1], mine[4][:8] + b"\1" * 32 + mine[4][40:]], "names a public key"),
+        ([*mine[:-1], b""], f"has {SHARE_SIZE} bytes"),
         ([*mine[:-1], mine[4][:-8] + b"\xff" * 8], "coefficient 4095 is"),
-        ([*mine[:-1], mine[4][:40] + bytes(8 * DEGREE)], "is zero"),
-        ([*mine[:-1], mine[4][:5] + b"\6" + mine[4][6:]], "is for holder 6, there are 5"),
-        ([*mine[:-1], mine[4][:6] + b"\1" + mine[4][7:]], "threshold of 1"),
+        ([*mine[:-1], mine[4][: -8 * DEGREE] + bytes(8 * DEGREE)], "is zero"),
+        ([*mine[:-1], mine[4][:44] + b"\xff" * 8 + mine[4][52:]], "a mask of the secret share"),
+        ([*mine[:-1], mine[4][:5] + b"\6" + mine[4][6:]], "is dealt by holder 6, there are 5"),
+        ([*mine[:-1], mine[4][:6] + b"\6" + mine[4][7:]], "is for holder 6, there are 5"),
+        ([*mine[:-1], mine[4][:7] + b"\1" + mine[4][8:]], "threshold of 1"),
+        ([*mine[:-1], b"XXXX" + mine[4][4:]], "not a secret share"),
     ]
     for shares, says in cases:
         with pytest.raises(KeyMaterialError, match=says):
-            threshold.combine_shares(shares, public_key=made.public_key)
+            threshold.combine_shares(shares, dealt=own, public_key=made.public_key)
+    with pytest.raises(KeyMaterialError, match="share 1 that holder 1 dealt is not its own to holder 1"):
+        threshold.combine_shares(mine, dealt=made.shares[1], public_key=made.public_key)
+
+
+def test_damaged_holder_keys_are_refused(made: Ceremony, total: bytes) -> None:
+    good = made.holder_keys[0]
+    for damaged, says in (
+        (b"", "has more than"),
+        (good[:-8], "has 32968 bytes"),
+        (good[:4] + b"\1" + good[5:], "another kind or version"),
+        (good[:-8] + b"\xff" * 8, "coefficient 4095"),
+    ):
+        with pytest.raises(KeyMaterialError, match=says):
+            threshold.partial_decrypt(damaged, index=1, quorum=QUORUM, ciphertext=total, members=4)
 
 
 @pytest.mark.parametrize(
@@ -268,20 +287,21 @@ def test_bad_collections_of_shares_are_refused(made: Ceremony) -> None:
 )
 def test_bad_quorums_are_refused(made: Ceremony, total: bytes, index: int, quorum: list[int], says: str) -> None:
     with pytest.raises(DecryptionError, match=says):
-        threshold.partial_decrypt(made.holder_keys[0], index=index, quorum=quorum, ciphertext=total)
+        threshold.partial_decrypt(made.holder_keys[0], index=index, quorum=quorum, ciphertext=total, members=4)
 
 
 def test_a_holder_key_serves_its_own_joint_key_only(made: Ceremony, total: bytes) -> None:
     foreign = ceremony(holders=5, threshold_size=3, name="foreign")
     with pytest.raises(CiphertextError, match="is for key"):
-        threshold.partial_decrypt(foreign.holder_keys[0], index=1, quorum=QUORUM, ciphertext=total)
+        threshold.partial_decrypt(foreign.holder_keys[0], index=1, quorum=QUORUM, ciphertext=total, members=4)
     with pytest.raises(KeyMaterialError, match="not a holder key"):
-        threshold.partial_decrypt(made.shares[0][0], index=1, quorum=QUORUM, ciphertext=total)
+        threshold.partial_decrypt(made.shares[0][0], index=1, quorum=QUORUM, ciphertext=total, members=4)
 
 
 def test_transparent_sums_are_not_decrypted(made: Ceremony, total: bytes) -> None:
+    transparent = total[: 56 + 3 * 27648] + bytes(3 * 27648)
     with pytest.raises(CiphertextError, match="chunk 0 is transparent"):
-        threshold.partial_decrypt(made.holder_keys[0], index=1, quorum=QUORUM, ciphertext=total[: 56 + 3 * 27648] + bytes(3 * 27648))
+        threshold.partial_decrypt(made.holder_keys[0], index=1, quorum=QUORUM, ciphertext=transparent, members=4)
 
 
 PARTIAL_CHANGES: list[tuple[Callable[[bytes], bytes], str]] = [
@@ -316,17 +336,29 @@ def test_good_partials_have_the_size_known_beforehand(total: bytes, partials: di
 
 def test_missing_and_uninvited_partials_are_refused(made: Ceremony, total: bytes, partials: dict[int, bytes]) -> None:
     two = {j: partials[j] for j in (1, 3)}
-    with pytest.raises(DecryptionError, match=r"\[1, 3, 4\] are needed, got those of \[1, 3\]"):
+    with pytest.raises(DecryptionError, match=r"\[1, 3, 4\] are needed, those of \[4\] are missing"):
         fuse(total, two)
-    with pytest.raises(DecryptionError, match="are needed"):
+    with pytest.raises(DecryptionError, match="holder 2's part is not missing"):
         fuse(total, {**partials, 2: partials[1]})
+
+
+def test_parts_are_added_in_any_order_and_once(total: bytes, partials: dict[int, bytes]) -> None:
+    fusion = threshold.Fusion(total, quorum=QUORUM, count=COUNT)
+    fusion.add(4, partials[4])
+    with pytest.raises(DecryptionError, match="holder 4's part is not missing"):
+        fusion.add(4, partials[4])
+    with pytest.raises(DecryptionError, match="sent the partial decryption of holder 1"):
+        fusion.add(3, partials[1])
+    fusion.add(3, partials[3])
+    fusion.add(1, partials[1])
+    assert fusion.values(bound=BOUND, members=4).tobytes() == fuse(total, partials).tobytes()
 
 
 def test_a_false_polynomial_is_found_even_for_one_value(small: Ceremony) -> None:
     """Noise of one value alone would often look plausible; the guards and the padding give it away."""
     for attempt in range(20):
         data = ckks.encrypt(small.public_key, np.zeros(1), bound=1.0, members=2)
-        partials = decrypt(small, data, [1, 2])
+        partials = decrypt(small, data, [1, 2], members=2)
         body = bytearray(partials[2])
         body[80 + attempt] ^= 1
         with pytest.raises(DecryptionError, match="do not fit the sum"):
@@ -339,14 +371,14 @@ def test_values_beyond_the_bound_are_found(small: Ceremony) -> None:
     scaled = [ckks.encrypt(small.public_key, np.full(3, 1.0), bound=1.0, members=1) for _ in range(2)]
     data = ckks.add(small.public_key, [honest, *scaled], count=3)
     with pytest.raises(BoundError, match=r"value 0 of the sum is (7|7\.0000\d*|6\.9999\d*), beyond the 3\.?\d* that 3 hospitals can reach"):
-        threshold.fuse(data, decrypt(small, data, [1, 2]), quorum=[1, 2], count=3, bound=1.0, members=3)
+        threshold.fuse(data, decrypt(small, data, [1, 2], members=3), quorum=[1, 2], count=3, bound=1.0, members=3)
 
 
 def test_values_behind_the_models_end_are_found(small: Ceremony) -> None:
     whole = ckks.encrypt(small.public_key, np.full(4, 0.5), bound=1.0, members=3)
     shortened = whole[:48] + (3).to_bytes(8, "little") + whole[56:]
     with pytest.raises(DecryptionError, match="beyond the model's end"):
-        threshold.fuse(shortened, decrypt(small, shortened, [1, 2]), quorum=[1, 2], count=3, bound=1.0, members=3)
+        threshold.fuse(shortened, decrypt(small, shortened, [1, 2], members=3), quorum=[1, 2], count=3, bound=1.0, members=3)
 
 
 def test_an_altered_sum_does_not_take_the_old_partials(total: bytes, partials: dict[int, bytes]) -> None:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x63onsortium/v1/exchange.proto\x12\rconsortium.v1\"\x93\x01\n\x08\x42lobName\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\r\x12%\n\x04kind\x18\x03 \x01(\x0e\x32\x17.consortium.v1.BlobKind\x12\r\n\x05owner\x18\x04 \x01(\t\x12\x11\n\trecipient\x18\x05 \x01(\t\x12\r\n\x05group\x18\x06 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\r\"Q\n\nBlobHeader\x12%\n\x04name\x18\x01 \x01(\x0b\x32\x17.consortium.v1.BlobName\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0e\n\x06sha256\x18\x03 \x01(\x0c\"U\n\rUploadRequest\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x19.consortium.v1.BlobHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\" \n\x0eUploadResponse\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\"5\n\x0c\x46\x65tchRequest\x12%\n\x04name\x18\x01 \x01(\x0b\x32\x17.consortium.v1.BlobName\"U\n\rFetchResponse\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x19.consortium.v1.BlobHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part*\xb2\x01\n\x08\x42lobKind\x12\x19\n\x15\x42LOB_KIND_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x42LOB_KIND_PUBLIC_KEY_SHARE\x10\x01\x12\x1e\n\x1a\x42LOB_KIND_SEALED_KEY_SHARE\x10\x02\x12\x18\n\x14\x42LOB_KIND_CIPHERTEXT\x10\x03\x12\x11\n\rBLOB_KIND_SUM\x10\x04\x12\x1e\n\x1a\x42LOB_KIND_DECRYPTION_SHARE\x10\x05\x32\xa0\x01\n\x0f\x45xchangeService\x12G\n\x06Upload\x12\x1c.consortium.v1.UploadRequest\x1a\x1d.consortium.v1.UploadResponse(\x01\x12\x44\n\x05\x46\x65tch\x12\x1b.consortium.v1.FetchRequest\x1a\x1c.consortium.v1.FetchResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x63onsortium/v1/exchange.proto\x12\rconsortium.v1\"\x93\x01\n\x08\x42lobName\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\r\x12%\n\x04kind\x18\x03 \x01(\x0e\x32\x17.consortium.v1.BlobKind\x12\r\n\x05owner\x18\x04 \x01(\t\x12\x11\n\trecipient\x18\x05 \x01(\t\x12\r\n\x05group\x18\x06 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\r\"Q\n\nBlobHeader\x12%\n\x04name\x18\x01 \x01(\x0b\x32\x17.consortium.v1.BlobName\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0e\n\x06sha256\x18\x03 \x01(\x0c\"U\n\rUploadRequest\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x19.consortium.v1.BlobHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\" \n\x0eUploadResponse\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\"5\n\x0c\x46\x65tchRequest\x12%\n\x04name\x18\x01 \x01(\x0b\x32\x17.consortium.v1.BlobName\"U\n\rFetchResponse\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x19.consortium.v1.BlobHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part*\xf7\x01\n\x08\x42lobKind\x12\x19\n\x15\x42LOB_KIND_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x42LOB_KIND_PUBLIC_KEY_SHARE\x10\x01\x12\x1e\n\x1a\x42LOB_KIND_SEALED_KEY_SHARE\x10\x02\x12\x18\n\x14\x42LOB_KIND_CIPHERTEXT\x10\x03\x12\x11\n\rBLOB_KIND_SUM\x10\x04\x12\x1e\n\x1a\x42LOB_KIND_DECRYPTION_SHARE\x10\x05\x12\x1c\n\x18\x42LOB_KIND_KEY_ACCUSATION\x10\x06\x12%\n!BLOB_KIND_SEALED_DECRYPTION_SHARE\x10\x07\x32\xa0\x01\n\x0f\x45xchangeService\x12G\n\x06Upload\x12\x1c.consortium.v1.UploadRequest\x1a\x1d.consortium.v1.UploadResponse(\x01\x12\x44\n\x05\x46\x65tch\x12\x1b.consortium.v1.FetchRequest\x1a\x1c.consortium.v1.FetchResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,7 +32,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'consortium.v1.exchange_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_BLOBKIND']._serialized_start=544
-  _globals['_BLOBKIND']._serialized_end=722
+  _globals['_BLOBKIND']._serialized_end=791
   _globals['_BLOBNAME']._serialized_start=48
   _globals['_BLOBNAME']._serialized_end=195
   _globals['_BLOBHEADER']._serialized_start=197
@@ -45,6 +45,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FETCHREQUEST']._serialized_end=454
   _globals['_FETCHRESPONSE']._serialized_start=456
   _globals['_FETCHRESPONSE']._serialized_end=541
-  _globals['_EXCHANGESERVICE']._serialized_start=725
-  _globals['_EXCHANGESERVICE']._serialized_end=885
+  _globals['_EXCHANGESERVICE']._serialized_start=794
+  _globals['_EXCHANGESERVICE']._serialized_end=954
 # @@protoc_insertion_point(module_scope)

@@ -13,12 +13,16 @@ class BlobKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     BLOB_KIND_CIPHERTEXT: _ClassVar[BlobKind]
     BLOB_KIND_SUM: _ClassVar[BlobKind]
     BLOB_KIND_DECRYPTION_SHARE: _ClassVar[BlobKind]
+    BLOB_KIND_KEY_ACCUSATION: _ClassVar[BlobKind]
+    BLOB_KIND_SEALED_DECRYPTION_SHARE: _ClassVar[BlobKind]
 BLOB_KIND_UNSPECIFIED: BlobKind
 BLOB_KIND_PUBLIC_KEY_SHARE: BlobKind
 BLOB_KIND_SEALED_KEY_SHARE: BlobKind
 BLOB_KIND_CIPHERTEXT: BlobKind
 BLOB_KIND_SUM: BlobKind
 BLOB_KIND_DECRYPTION_SHARE: BlobKind
+BLOB_KIND_KEY_ACCUSATION: BlobKind
+BLOB_KIND_SEALED_DECRYPTION_SHARE: BlobKind
 
 class BlobName(_message.Message):
     __slots__ = ("task_id", "round", "kind", "owner", "recipient", "group", "attempt")
