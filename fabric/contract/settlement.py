@@ -8,13 +8,15 @@ give its numbers again.
 from dataclasses import dataclass
 from typing import Any
 
-from fabric.contract import accounts, incentives, judgement, normalisation, trust
+from fabric.contract import accounts, incentives, judgement, normalisation, trust, vesting
 from fabric.contract.caller import Call
 from fabric.contract.election import seed_of
+from fabric.contract.fairness import fairness_of
 from fabric.contract.judgement import Verdict
 from fabric.contract.opening import open_round
 from fabric.contract.phases import present
 from fabric.contract.records import GroupResult, HospitalResult, NextRound, RoundRecord, Scores, Settlement, TaskState, TaskTerms
+from fabric.contract.slashing import ejected
 from fabric.contract.standing import trust_of, trust_record
 from fabric.contract.tasks import close, save, save_round
 from fabric.contract.trust import S, Signals, TrustState
@@ -46,11 +48,21 @@ def settle(call: Call, terms: TaskTerms, progress: TaskState, record: RoundRecor
     judged = _judge(call, terms, record, failure or lost)
     outcomes = {mspid: _outcome(call, record, judged, mspid) for mspid in (*record["participants"], *record["absent"])}
     budget = normalisation.budget_micro(terms, record["round"]) if judged.verdict.accepted else 0
-    weights = {mspid: incentives.weight(outcome.after) for mspid, outcome in outcomes.items() if outcome.contributed}
+    weights = {
+        mspid: incentives.weight(outcome.after, fairness=fairness_of(call.state, mspid))
+        for mspid, outcome in outcomes.items()
+        if outcome.contributed
+    }
     pay, remainder = incentives.split(budget, weights)
-    hospitals = [_book(call, mspid, outcome, pay.get(mspid, 0)) for mspid, outcome in outcomes.items()]
-    fines = sum(entry["deposit_micro"] for entry in hospitals)
-    accounts.credit_treasury(call.state, record["task_id"], record["round"], remainder + fines)
+    deposits = {mspid: accounts.forfeit(call.state, mspid) for mspid, outcome in outcomes.items() if outcome.fined}
+    trustworthy = [mspid for mspid, outcome in outcomes.items() if incentives.kept_its_word(outcome.signals)]
+    honest = [mspid for mspid in trustworthy if mspid not in deposits]
+    share, unshared = incentives.share_out(sum(deposits.values()), len(honest))
+    released = {mspid: _vest(call, mspid, pay.get(mspid, 0)) for mspid in trustworthy}
+    for mspid, amount in released.items():
+        accounts.pay(call.state, mspid, amount + (share if mspid in honest else 0))
+    hospitals = [_book(call, mspid, outcome, pay.get(mspid, 0), deposits.get(mspid, 0)) for mspid, outcome in outcomes.items()]
+    accounts.credit_treasury(call.state, record["task_id"], record["round"], remainder + unshared)
     _update_progress(progress, record, outcomes, paid=sum(pay.values()) + remainder)
     following, refund = _go_on(call, terms, progress, record, failure)
     settlement = Settlement(
@@ -63,6 +75,10 @@ def settle(call: Call, terms: TaskTerms, progress: TaskState, record: RoundRecor
         disputed=judged.verdict.disputed,
         groups=judged.groups,
         hospitals=hospitals,
+        fined=list(deposits),
+        honest=honest,
+        share_micro=share,
+        released_micro=released,
         budget_micro=budget,
         remainder_micro=remainder,
         task_phase=progress["phase"],
@@ -108,19 +124,27 @@ def _group_result(group: int, members: list[str], median: int | None, utility: i
 
 def _outcome(call: Call, record: RoundRecord, judged: _Judged, mspid: str) -> _Outcome:
     group = next((entry for entry in judged.groups if mspid in entry["members"]), None)
-    honest = not _broke_its_word(record, judged, mspid)
+    honest = not _broke_its_word(record, judged, mspid) and not ejected(call.state, mspid)
     attended = _attended(record, mspid)
     signals = Signals(
         attendance_ppm=S if attended else 0,
         integrity=honest,
-        utility_ppm=group["utility_ppm"] if group is not None and attended else None,
+        utility_ppm=_credit(call, group, mspid) if group is not None and attended else None,
         norm_ppm=None,  # not to be seen while updates are encrypted
         quality_ppm=call.state.get("decision", record["task_id"], mspid)["quality_ppm"],
         validator_ppm=_validator_ppm(record, judged, mspid),
     )
-    after = trust.update(trust_of(call.state, mspid), signals)
-    contributed = group is not None and not group["rejected"] and honest and attended
+    before = trust_of(call.state, mspid)
+    after = trust.update(before, signals)
+    contributed = group is not None and not group["rejected"] and honest and attended and not before.quarantined
     return _Outcome(signals, after, contributed, _fined(record, judged, mspid))
+
+
+def _credit(call: Call, group: GroupResult, mspid: str) -> int | None:
+    """Of the group's rank, by what is known of the others in it before this round."""
+    if group["utility_ppm"] is None:
+        return None
+    return trust.credit_ppm(group["utility_ppm"], [trust_of(call.state, other).effect_ppm for other in group["members"] if other != mspid])
 
 
 def _attended(record: RoundRecord, mspid: str) -> bool:
@@ -154,10 +178,17 @@ def _validator_ppm(record: RoundRecord, judged: _Judged, mspid: str) -> int | No
     return judgement.agreement_ppm(mspid, record["candidate"]["digest"], judged.scores, clip_micro=judged.clip_micro)
 
 
-def _book(call: Call, mspid: str, outcome: _Outcome, pay: int) -> HospitalResult:
-    """Write a hospital's trust and account."""
-    deposit = accounts.forfeit(call.state, mspid) if outcome.fined else 0
-    accounts.pay(call.state, mspid, pay)
+def _vest(call: Call, mspid: str, pay: int) -> int:
+    """Put this round's pay to what is to fall due; returns what falls due now."""
+    before = vesting.vesting_of(call.state, mspid)
+    now, later = vesting.after_round(before, pay)
+    if any(before) or any(later):
+        vesting.put_vesting(call.state, mspid, later)
+    return now
+
+
+def _book(call: Call, mspid: str, outcome: _Outcome, pay: int, deposit: int) -> HospitalResult:
+    """Write a hospital's trust."""
     after = trust_record(mspid, outcome.after)
     call.state.put("trust", (mspid,), after)
     return HospitalResult(

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from fabric.client.errors import ContractRefused
+from fabric.contract.accounts import TOKEN
 from fabric.crypto import fingerprint, load_certificate
 from fabric.ledger import Ledger, Receipt
 from gateway.cli.connected import with_ledger
@@ -45,6 +46,17 @@ def hospital(config: Path, gateway: Path, name: str) -> Result:
         {"mspid": settings.identity.mspid, "fingerprint": certificate, "dataset": settings.budget.dataset},
         [f"{settings.identity.mspid} is registered with its gateway and its data set {settings.budget.dataset}"],
     )
+
+
+@register.command()
+@config_option
+@click.option("--to", "hospital", required=True, metavar="MSPID", help="The hospital that is to be elected more often.")
+@click.option("--tokens", type=click.IntRange(min=0), required=True, metavar="N", help="Whole tokens lent from now on; 0 takes all back.")
+@format_option
+def delegation(config: Path, hospital: str, tokens: int) -> Result:
+    """Lend tokens of the administrator's organisation to a hospital's weight in elections."""
+    receipt = with_ledger(config, lambda ledger: ledger.delegate_stake(mspid=hospital, amount_micro=tokens * TOKEN))
+    return Result({"tx_id": receipt.tx_id, **receipt.result}, [f"{tokens} tokens are lent to {hospital} from the next round on"])
 
 
 @register.command()
