@@ -7,16 +7,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Vector = NDArray[np.float64]
+Combination = Literal["trimmed_mean", "mean", "median"]
+"""How group means become one step; docs/benchmarks/attacks.md holds what each does under attack."""
 
 # Chances that an honest value breaks a bound. A coordinate: 1e-15, so about 1e-6 in 1,000 rounds of a million parameters.
 COORDINATE_DEVIATIONS = 8.0
 # The norm, looked at once a group and round: 1.5e-8. Larger would let scaled updates pass that are found now.
 NORM_DEVIATIONS = 6.0
+FEWEST_WITH_A_MIDDLE = 3  # groups
 COUNT_NATS = 35.0  # -ln(6e-16), for the number of patients that Poisson sampling picks
 
 
@@ -61,19 +65,20 @@ def within_bound(group_sum: Vector, bound: GroupBound) -> bool:
     return float(np.abs(group_sum).max()) <= bound.coordinate and float(np.linalg.norm(group_sum)) <= bound.norm
 
 
-def combine_groups(sums: Sequence[Vector], batches: Sequence[int]) -> Vector:
+def combine_groups(sums: Sequence[Vector], batches: Sequence[int], how: Combination = "trimmed_mean") -> Vector:
     """The mean clipped gradient in units of the clip, from group sums and the groups' summed expected batches, in group order.
 
-    One or two groups: the mean over all patients. From three on the coordinate-wise trimmed mean of the group means (Yin et al.
-    2018, arXiv:1803.01498), dropping a quarter of the groups and at least one at each end; with three groups, the median.
+    mean: over all patients. trimmed_mean: coordinate-wise over the group means, dropping a quarter of the groups and at least one at
+    each end. median: coordinate-wise over the group means (both Yin et al. 2018, arXiv:1803.01498). One or two groups have no middle:
+    there all three are the mean. Raises ValueError without groups, or where a batch is missing.
     """
     if not sums or len(sums) != len(batches) or min(batches) < 1:
         raise ValueError("combining needs at least one group, and for each its sum and its expected batch")
-    if len(sums) < 3:
+    if how == "mean" or len(sums) < FEWEST_WITH_A_MIDDLE:
         return np.asarray(reduce(np.add, sums) / float(sum(batches)), dtype=np.float64)
     # Adding zero turns -0 into 0, which sorting would leave in whatever order they came.
     means = np.sort(np.stack([group_sum / float(batch) + 0.0 for group_sum, batch in zip(sums, batches, strict=True)]), axis=0)
-    trim = max(1, len(sums) // 4)
+    trim = max(1, len(sums) // 4) if how == "trimmed_mean" else (len(sums) - 1) // 2
     kept = means[trim : len(sums) - trim]
     return np.asarray(reduce(np.add, kept) / float(len(kept)), dtype=np.float64)
 

@@ -17,23 +17,31 @@ SMALLEST_PROBABILITY = 1e-12  # keeps the logarithm finite; differences are clip
 
 def patient_losses(spec: ModelSpec, vector: Vector, features: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
     """Log loss in nats of each patient, shape (patients,). Private: it never leaves the gateway."""
+    return log_losses(predict(spec, vector, features), labels)
+
+
+def log_losses(probabilities: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
+    """Of predicted probabilities, in nats."""
     targets = np.asarray(labels, dtype=np.float64)
-    probabilities = np.clip(predict(spec, vector, features), SMALLEST_PROBABILITY, 1.0 - SMALLEST_PROBABILITY)
-    return -(targets * np.log(probabilities) + (1.0 - targets) * np.log1p(-probabilities))
+    likely = np.clip(np.asarray(probabilities, dtype=np.float64), SMALLEST_PROBABILITY, 1.0 - SMALLEST_PROBABILITY)
+    return -(targets * np.log(likely) + (1.0 - targets) * np.log1p(-likely))
 
 
 def private_utility(
-    losses_before: ArrayLike, losses_after: ArrayLike, *, clip: float, noise_multiplier: float, noise: NoiseSource
+    losses_before: ArrayLike, losses_after: ArrayLike, *, expected: float, clip: float, noise_multiplier: float, noise: NoiseSource
 ) -> float:
-    """Mean over patients of the loss saved (nats, each patient's clipped to plus or minus `clip`), released with Gaussian noise.
+    """Loss saved per patient (nats, each patient's clipped to plus or minus `clip`), released with Gaussian noise.
 
-    The noise's standard deviation is noise_multiplier * clip / patients; positive means the update helps. The result is cut to
-    plus or minus `clip`, which costs no privacy. Raises ValueError without patients, for losses that do not match or are not finite.
+    The sum is divided by the number of patients to be `expected`, which must be public: the true one would tell whether a patient is
+    there. The noise's standard deviation is noise_multiplier * clip / expected; positive means the update helps. The result is cut to
+    plus or minus `clip`, which costs no privacy. Raises ValueError for losses that do not match or are not finite.
     """
     saved = np.asarray(losses_before, dtype=np.float64) - np.asarray(losses_after, dtype=np.float64)
-    if saved.ndim != 1 or not len(saved) or not np.isfinite(saved).all():
-        raise ValueError("scoring needs one finite loss before and after for each of at least one patient")
+    if saved.ndim != 1 or not np.isfinite(saved).all():
+        raise ValueError("scoring needs one finite loss before and after for each patient")
+    if not (math.isfinite(expected) and expected > 0):
+        raise ValueError(f"scoring divides by a positive number of patients, not {expected}")
     if not (math.isfinite(clip) and clip > 0 and math.isfinite(noise_multiplier) and noise_multiplier > 0):
         raise ValueError(f"scoring needs a positive clip and noise multiplier, not {clip} and {noise_multiplier}")
     total = float(np.clip(saved, -clip, clip).sum()) + float(noise.gaussian(1, scale=noise_multiplier * clip)[0])
-    return min(clip, max(-clip, total / len(saved)))
+    return min(clip, max(-clip, total / expected))

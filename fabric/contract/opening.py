@@ -4,6 +4,7 @@ from fabric.contract import clock, standing
 from fabric.contract.election import Stream, draw
 from fabric.contract.records import NextRound, RoundRecord, TaskState, TaskTerms
 from fabric.contract.registry import organisation
+from fabric.contract.slashing import ejected
 from fabric.contract.state import State
 from fabric.contract.tasks import save_round
 
@@ -19,20 +20,23 @@ def open_round(state: State, terms: TaskTerms, progress: TaskState, number: int,
     aggregators = standing.elect_aggregators(state, weights, seed, most=len(present))
     if not aggregators:
         return None
-    committee = sorted(draw(weights, min(len(present), LARGEST_COMMITTEE), Stream(seed, "committee")))
+    suspects = standing.quarantined(state, present)
+    judges = {mspid: weight for mspid, weight in weights.items() if mspid not in suspects} or weights
+    committee = sorted(draw(judges, min(len(judges), LARGEST_COMMITTEE), Stream(seed, "committee")))
     progress["round"] = number
     progress["absent"] = {mspid: since for mspid, since in progress["absent"].items() if mspid not in present}
-    save_round(state, _record(terms, number, seed, present, absent, weights, aggregators, committee, clock.start(state, present)))
+    counts = clock.start(state, present)
+    save_round(state, _record(terms, number, seed, present, absent, suspects, weights, aggregators, committee, counts))
     return NextRound(round=number, seed=seed, participants=present, aggregators=aggregators, committee=committee)
 
 
 def _sorted_out(state: State, progress: TaskState, number: int) -> tuple[list[str], list[str]]:
-    """Key holders that take part, and those that should but were silent. Leave and an expired approval excuse from both."""
+    """Key holders that take part, and those that should but were silent. Neither: who is on leave, was ejected, or approved no further."""
     present: list[str] = []
     absent: list[str] = []
     for mspid in progress["participants"]:
         decision = state.get("decision", progress["task_id"], mspid)
-        if organisation(state, mspid)["leave"] or decision["last_round"] < number:
+        if organisation(state, mspid)["leave"] or decision["last_round"] < number or ejected(state, mspid):
             continue
         (absent if _still_absent(state, progress, mspid) else present).append(mspid)
     return present, absent
@@ -52,6 +56,7 @@ def _record(
     seed: str,
     present: list[str],
     absent: list[str],
+    suspects: list[str],
     weights: dict[str, int],
     aggregators: list[str],
     committee: list[str],
@@ -65,6 +70,8 @@ def _record(
         turn=0,
         participants=present,
         absent=absent,
+        quarantined=suspects,
+        failed_quorums=[],
         committed=[],
         revealed=[],
         scorers=[],

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from fabric.contract import accounts, trust
+from fabric.contract.delegation import delegated_micro
 from fabric.contract.election import Stream, capped, draw, stake_weight
 from fabric.contract.records import Trust
 from fabric.contract.registry import endpoint
@@ -13,7 +14,7 @@ def trust_of(state: State, mspid: str) -> trust.TrustState:
     record: Trust | None = state.get("trust", mspid)
     if record is None:
         return trust.TrustState()
-    return trust.TrustState(record["positive"], record["negative"], record["streak"], tuple(record["history_ppm"]))
+    return trust.TrustState(record["positive"], record["negative"], record["streak"], tuple(record["history_ppm"]), record["quarantined"])
 
 
 def trust_record(mspid: str, after: trust.TrustState) -> Trust:
@@ -24,13 +25,26 @@ def trust_record(mspid: str, after: trust.TrustState) -> Trust:
         trust_ppm=after.trust_ppm,
         streak=after.streak,
         history_ppm=list(after.history_ppm),
+        quarantined=after.quarantined,
     )
 
 
-def weights(state: State, members: Iterable[str]) -> dict[str, int]:
-    """Capped election weights."""
-    raw = {mspid: stake_weight(trust_of(state, mspid).trust_ppm, accounts.account(state, mspid)["bond_micro"]) for mspid in members}
-    return capped(raw)
+def quarantined(state: State, members: Iterable[str]) -> list[str]:
+    """Those of `members` that are quarantined now."""
+    return [mspid for mspid in members if trust_of(state, mspid).quarantined]
+
+
+def stake_micro(state: State, mspid: str) -> int:
+    """A hospital's bond and what others lend to it; nothing once the bond is gone, whoever lends."""
+    bond = accounts.account(state, mspid)["bond_micro"]
+    return bond + delegated_micro(state, mspid) if bond else 0
+
+
+def weights(state: State, members: Sequence[str]) -> dict[str, int]:
+    """Capped election weights; nothing for who is quarantined, who is then drawn only where nobody else is left."""
+    suspects = quarantined(state, members)
+    raw = {mspid: stake_weight(trust_of(state, mspid).trust_ppm, stake_micro(state, mspid)) for mspid in members}
+    return capped({mspid: 0 if mspid in suspects else weight for mspid, weight in raw.items()})
 
 
 def elect_aggregators(state: State, shares: Mapping[str, int], seed: str, *, most: int) -> list[str]:

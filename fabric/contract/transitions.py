@@ -3,16 +3,18 @@
 from collections.abc import Callable
 from typing import Any
 
-from fabric.contract import ceremony, clock, standing
+from fabric.contract import ceremony, clock, false_shares, key_wear, standing
 from fabric.contract.caller import Call
 from fabric.contract.election import seed_of
 from fabric.contract.errors import ContractError
-from fabric.contract.groups import partition
+from fabric.contract.groups import with_suspects_apart
 from fabric.contract.phases import enter, present
-from fabric.contract.records import RoundRecord, TaskState, TaskTerms
+from fabric.contract.records import FailedQuorum, RoundRecord, TaskState, TaskTerms
 from fabric.contract.registry import organisation, roster
+from fabric.contract.round_roots import write_root
 from fabric.contract.settlement import settle
-from fabric.contract.sums import NO_AGGREGATOR, next_aggregator, replacements_allowed, shared
+from fabric.contract.slashing import in_good_standing
+from fabric.contract.sums import NO_AGGREGATOR, next_aggregator, shared
 from fabric.contract.tasks import OVER, TaskArgument, abandon, asked, decision_of, progress_of, round_of, terms_of
 
 Result = dict[str, Any]
@@ -45,7 +47,7 @@ def _advance_task(call: Call, terms: TaskTerms, progress: TaskState) -> Result |
 
 
 def _advance_proposed(call: Call, terms: TaskTerms, progress: TaskState, *, late: bool) -> Result | None:
-    decisions = {mspid: decision_of(call.state, terms["task_id"], mspid) for mspid in asked(progress)}
+    decisions = {mspid: decision_of(call.state, terms["task_id"], mspid) for mspid in in_good_standing(call.state, asked(progress))}
     approved = [mspid for mspid, decision in decisions.items() if decision is not None and decision["approved"]]
     undecided = [mspid for mspid, decision in decisions.items() if decision is None and not organisation(call.state, mspid)["leave"]]
     if len(approved) >= terms["min_hospitals"]:
@@ -70,6 +72,7 @@ def _close_commits(call: Call, terms: TaskTerms, progress: TaskState, record: Ro
     record["committed"] = committed
     if len(committed) < _fewest(terms, progress):
         return settle(call, terms, progress, record, failure="too few hospitals committed in time")
+    write_root(call.state, record, terms["digest"])
     return enter(call, record, "reveal", committed)
 
 
@@ -94,7 +97,7 @@ def _close_reveals(call: Call, terms: TaskTerms, progress: TaskState, record: Ro
     if len(revealed) < _fewest(terms, progress):
         return settle(call, terms, progress, record, failure="too few hospitals revealed in time")
     record["reveal_seed"] = _reveal_seed(call, record)
-    record["groups"] = partition(revealed, terms["group_size"], record["reveal_seed"])
+    record["groups"] = with_suspects_apart(revealed, set(record["quarantined"]), terms["group_size"], record["reveal_seed"])
     record["quorum"] = standing.elect_quorum(
         _weights(record, revealed), [], progress["threshold"], record["reveal_seed"], record["attempt"]
     )
@@ -130,7 +133,11 @@ def _blame(record: RoundRecord, silent: list[str]) -> None:
 
 
 def _repair_decryption(call: Call, terms: TaskTerms, progress: TaskState, record: RoundRecord, *, late: bool) -> Result | None:
-    """Late with every share there: the aggregator is silent. With none: it hands out nothing. With some: the others are silent."""
+    """False shares: another quorum. Late with every share there: the aggregator is silent. With none: it hands out nothing. With some:
+    the others are silent."""
+    failed, culprit = false_shares.objected(call, record)
+    if failed:
+        return _replace_false(call, terms, progress, record, culprit)
     if not late:
         return None
     sharing = shared(call, record)
@@ -150,18 +157,33 @@ def _next_combiner(call: Call, terms: TaskTerms, progress: TaskState, record: Ro
     return enter(call, record, "decrypt", record["revealed"])
 
 
+def _replace_false(call: Call, terms: TaskTerms, progress: TaskState, record: RoundRecord, culprit: str) -> Result:
+    record["failed_quorums"] = [*record["failed_quorums"], FailedQuorum(attempt=record["attempt"], quorum=record["quorum"])]
+    if culprit:
+        _blame(record, [culprit])
+    left_out = culprit or false_shares.next_left_out(record["failed_quorums"])
+    if not left_out:
+        return settle(call, terms, progress, record, lost="no quorum's decryption shares open the sums")
+    able = [mspid for mspid in record["revealed"] if mspid not in record["silent"] and mspid != left_out]
+    kept = [mspid for mspid in record["failed_quorums"][0]["quorum"] if mspid in able]
+    return _open_again(call, terms, progress, record, able, kept)
+
+
 def _replace_quorum(call: Call, terms: TaskTerms, progress: TaskState, record: RoundRecord, sharing: list[str]) -> Result:
     _blame(record, [mspid for mspid in record["quorum"] if mspid not in sharing])
-    if record["replacements"] >= replacements_allowed(len(progress["participants"])):
-        return settle(call, terms, progress, record, lost="a second quorum fell silent; opening the same sums again would wear the key out")
     able = [mspid for mspid in record["revealed"] if mspid not in record["silent"] or mspid in sharing]
+    return _open_again(call, terms, progress, record, able, sharing)
+
+
+def _open_again(call: Call, terms: TaskTerms, progress: TaskState, record: RoundRecord, able: list[str], kept: list[str]) -> Result:
+    """By a quorum of those who are able, among them those `kept`: with fresh flooding, and counted."""
+    if not key_wear.bears(terms, progress, record, len(record["sums"])):
+        return settle(call, terms, progress, record, lost=key_wear.WORN)
     if len(able) < progress["threshold"]:
-        return settle(call, terms, progress, record, failure="too few key holders are left to decrypt")
+        return settle(call, terms, progress, record, lost="too few key holders are left to decrypt")
     record["attempt"] += 1
     record["replacements"] += 1
-    record["quorum"] = standing.elect_quorum(
-        _weights(record, able), sharing, progress["threshold"], record["reveal_seed"], record["attempt"]
-    )
+    record["quorum"] = standing.elect_quorum(_weights(record, able), kept, progress["threshold"], record["reveal_seed"], record["attempt"])
     record["decryptions"] += len(record["sums"])
     return enter(call, record, "decrypt", record["revealed"])
 

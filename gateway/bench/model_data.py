@@ -18,7 +18,7 @@ from gateway.hospital.cohort import Patients, with_intercepts
 from gateway.task_file import NormalisationSection, TaskFile, load
 
 Hospitals = Mapping[str, Patients]
-_TASKS = Path(__file__).resolve().parents[2] / "deploy" / "samples" / "tasks"
+TASKS = Path(__file__).resolve().parents[2] / "deploy" / "samples" / "tasks"
 
 FLAMBY_TRAIN_SHARE = 0.66
 FLAMBY_DELTA = 1e-3
@@ -81,12 +81,12 @@ class TrialData:
 
 def heart_complete(folder: Path) -> TrialData:
     """UCI Heart Disease as FLamby uses it: ten attributes, patients who have them all, a zero being a value like any other."""
-    task = load(_TASKS / "heart.toml")
+    task = load(TASKS / "heart.toml")
     kept = tuple(each.model_copy(update={"missing": "middle"}) for each in task.features if each.name not in _MISSING_MOSTLY)
     views = tuple(view.model_copy(update={"where": ()}) if view.name == "measurement" else view for view in task.views)
     model = task.model.model_copy(update={"intercepts": ()})
     settings = {None: Setting(50, 2.0), 8.0: Setting(25, 2.0), 3.0: Setting(25, 1.0), 1.0: Setting(25, 0.5)}
-    return _read(
+    return read_trial(
         "heart, complete cases", _flamby(task.model_copy(update={"features": kept, "views": views, "model": model})), folder, settings
     )
 
@@ -94,7 +94,7 @@ def heart_complete(folder: Path) -> TrialData:
 def heart_all(folder: Path) -> TrialData:
     """UCI Heart Disease with every patient: missingness indicators and an intercept for each hospital."""
     settings = {None: Setting(50, 2.0), 8.0: Setting(25, 3.0), 3.0: Setting(25, 2.0), 1.0: Setting(25, 0.8)}
-    return _read("heart, all patients", _flamby(load(_TASKS / "heart.toml")), folder, settings)
+    return read_trial("heart, all patients", _flamby(load(TASKS / "heart.toml")), folder, settings)
 
 
 def breast_cancer() -> TrialData:
@@ -102,7 +102,7 @@ def breast_cancer() -> TrialData:
     settings = {None: Setting(50, 2.0), 8.0: Setting(25, 2.0), 3.0: Setting(25, 1.0), 1.0: Setting(25, 0.25)}
     with tempfile.TemporaryDirectory(prefix="consortium-bench-") as folder:
         write_breast_cancer(Path(folder))
-        return _read("breast cancer", load(_TASKS / "breast-cancer.toml"), Path(folder), settings, divided=product_split)
+        return read_trial("breast cancer", load(TASKS / "breast-cancer.toml"), Path(folder), settings, divided=product_split)
 
 
 def flamby_split(patients: Patients, _: tuple[str, ...], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -124,7 +124,9 @@ def _flamby(task: TaskFile) -> TaskFile:
     return task.model_copy(update={"privacy": task.privacy.model_copy(update={"delta": FLAMBY_DELTA})})
 
 
-def _read(name: str, task: TaskFile, folder: Path, settings: Mapping[float | None, Setting], *, divided: Any = flamby_split) -> TrialData:
+def read_trial(
+    name: str, task: TaskFile, folder: Path, settings: Mapping[float | None, Setting], *, divided: Any = flamby_split
+) -> TrialData:
     """Extract every hospital below `folder`; with no missingness indicators, patients with a missing value are left out."""
     hospitals, keys = {}, {}
     complete_only = all(feature.missing == "middle" for feature in task.features)

@@ -18,6 +18,7 @@ from gateway.hospital.context import GatewayContext
 from gateway.hospital.contribute import ciphertext_name
 from gateway.hospital.frames import pack, unpack
 from gateway.hospital.hub import TRANSFER_TIMEOUT_SECONDS
+from gateway.hospital.misbehave import forged_partials
 from gateway.hospital.plan import SUM_GRID, Plan
 from gateway.hospital.summed import GroupSum, Summed
 from gateway.hospital.timing import Stopwatch
@@ -27,6 +28,14 @@ from privacy.normalisation import InputNormalisation
 from privacy.robust import within_bound
 
 ROOM_BYTES = 32 << 20
+
+
+class FalseSharesError(VerificationFailed):
+    """The quorum's shares do not open the sums; `accused` gave a malformed one, None where each is well-formed."""
+
+    def __init__(self, sentence: str, accused: str | None) -> None:
+        super().__init__(sentence)
+        self.accused = accused
 
 
 @dataclass(frozen=True)
@@ -81,39 +90,52 @@ class SumOpener:
             await self.context.hub.push(view.aggregator, view.endpoints, _share_name(view, self.context.mspid), blob)
 
     async def open(self, task: TaskView, view: RoundView, parameters: Vector) -> Opened:
-        """Phases decrypt and after: fetch sums and shares, check them against the ledger, fuse, combine."""
-        ciphertexts = await asyncio.gather(*(self._sum(view, entry) for entry in view.sums))
-        shares = await asyncio.gather(*(self._share(view, mspid) for mspid in view.quorum))
-        partials = {task.holder_index(mspid): share for mspid, share in zip(view.quorum, shares, strict=True)}
-        with self.stopwatch.measure("aggregation"):
-            return await asyncio.to_thread(self._open, view, ciphertexts, partials, parameters)
+        """Phases decrypt and after: fetch sums and shares, check them against the ledger, fuse, combine.
 
-    def _open(self, view: RoundView, ciphertexts: Sequence[bytes], partials: Mapping[int, list[bytes]], parameters: Vector) -> Opened:
+        Raises FalseSharesError where the shares do not open the sums. Shares of large sums are fetched and added one after the other:
+        memory holds the sums and one share, however large the quorum.
+        """
+        quorum = [task.holder_index(mspid) for mspid in view.quorum]
+        reading = asyncio.Semaphore(at_once(ckks.ciphertext_size(self.summed.length)))
+        fusions = await asyncio.gather(*(self._fusion(view, entry, quorum, reading) for entry in view.sums))
+        room, adding = asyncio.Semaphore(at_once(threshold.partial_size(self.summed.length) * len(fusions))), asyncio.Lock()
+
+        async def add(mspid: str) -> None:
+            async with room:
+                shares = await self._share(view, mspid)
+                async with adding:
+                    with self.stopwatch.measure("aggregation"):
+                        await asyncio.to_thread(_add_share, fusions, task.holder_index(mspid), mspid, shares)
+
+        await asyncio.gather(*(add(mspid) for mspid in view.quorum))
+        with self.stopwatch.measure("aggregation"):
+            return await asyncio.to_thread(self._open, view, fusions, parameters)
+
+    async def _fusion(self, view: RoundView, entry: Sum, quorum: Sequence[int], room: asyncio.Semaphore) -> threshold.Fusion:
+        async with room:
+            ciphertext = await self._sum(view, entry)
+            return await asyncio.to_thread(threshold.Fusion, ciphertext, quorum=quorum, count=self.summed.length)
+
+    def _open(self, view: RoundView, fusions: Sequence[threshold.Fusion], parameters: Vector) -> Opened:
         sums: dict[int, Vector] = {}
         rejected = []
-        for place, (entry, ciphertext) in enumerate(zip(view.sums, ciphertexts, strict=True)):
-            parts = {index: shares[place] for index, shares in partials.items()}
-            vector = self._fused(ciphertext, parts)
+        for entry, fusion in zip(view.sums, fusions, strict=True):
+            vector = self._values(fusion)
             if vector is not None and within_bound(vector, self.summed.group_bound(entry.members)):
                 sums[entry.group] = vector
             else:
                 rejected.append(entry.group)
-        candidate = self.candidate(view, sums, parameters)
+        candidate = self.candidate(view, {group: vector for group, vector in sums.items() if not view.apart(group)}, parameters)
         return Opened(sums, tuple(rejected), candidate, digest(candidate, self.normalisation))
 
-    def _fused(self, ciphertext: bytes, partials: Mapping[int, bytes]) -> Vector | None:
+    def _values(self, fusion: threshold.Fusion) -> Vector | None:
         """A decrypted sum, None where it is larger than its members' encodings could be."""
         try:
-            opened = threshold.fuse(
-                ciphertext,
-                partials,
-                quorum=sorted(partials),
-                count=self.summed.length,
-                bound=self.summed.bound(),
-                members=self.plan.members,
-            )
+            opened = fusion.values(bound=self.summed.bound(), members=self.plan.members)
         except threshold.BoundError:
             return None
+        except threshold.DecryptionError as error:
+            raise FalseSharesError(str(error), None) from error
         return np.asarray(np.round(opened / SUM_GRID) * SUM_GRID)
 
     def candidate(self, view: RoundView, sums: Mapping[int, Vector], parameters: Vector) -> Vector:
@@ -123,13 +145,17 @@ class SumOpener:
     def _partials(self, holder_key: bytes, task: TaskView, view: RoundView, ciphertexts: Sequence[bytes]) -> bytes:
         quorum = sorted(task.holder_index(mspid) for mspid in view.quorum)
         index = task.holder_index(self.context.mspid)
-        return pack([threshold.partial_decrypt(holder_key, index=index, quorum=quorum, ciphertext=each) for each in ciphertexts])
+        parts = [
+            threshold.partial_decrypt(holder_key, index=index, quorum=quorum, ciphertext=each, members=self.plan.members)
+            for each in ciphertexts
+        ]
+        return pack(forged_partials(self.context.misbehaviour, parts))
 
     async def _recomputed(self, view: RoundView, entry: Sum) -> bytes:
         """The sum of the members' ciphertexts as their hospitals committed to them: nobody has to trust the aggregator."""
-        own = await add_members(
-            self.context, self.summed.length, view, entry.members, limit_bytes=self.limit_bytes, stopwatch=self.stopwatch
-        )
+        total = AddedSum(self.context, self.summed.length, view, limit_bytes=self.limit_bytes, stopwatch=self.stopwatch)
+        await asyncio.gather(*(total.add(mspid) for mspid in entry.members))
+        own = await total.to_bytes()
         if _digest(own) != entry.digest:
             raise VerificationFailed(f"the sum of group {entry.group} is not the sum of its members' committed ciphertexts")
         return own
@@ -146,34 +172,48 @@ class SumOpener:
         posted = next((share.digest for share in view.shares if share.mspid == mspid), None)
         if _digest(data) != posted:
             raise VerificationFailed(f"the decryption share that came for {mspid} is not the one on the ledger")
-        return unpack(data, count=len(view.sums))
+        try:
+            return unpack(data, count=len(view.sums))
+        except VerificationFailed as error:
+            raise FalseSharesError(f"{mspid}: {error}", mspid) from error
 
 
-async def add_members(
-    context: GatewayContext, length: int, view: RoundView, members: Sequence[str], *, limit_bytes: int, stopwatch: Stopwatch
-) -> bytes:
-    """Fetch the members' ciphertexts, check each against its revealed digest, and add them. The bytes depend on nothing else.
+class AddedSum:
+    """A group's sum being made of ciphertexts as they are fetched, each checked against its revealed digest.
 
     Small ones come all at once; of large ones a few are in memory at a time, however many members there are.
     """
-    total = ckks.RunningSum(context.state.public_key(view.task_id), count=length)
-    room, adding = asyncio.Semaphore(at_once(ckks.ciphertext_size(length))), asyncio.Lock()
 
-    async def add(mspid: str) -> None:
-        async with room:
-            data = await fetch_ciphertext(context, view, mspid, limit_bytes=limit_bytes)
-            async with adding:
-                with stopwatch.measure("aggregation"):
-                    await asyncio.to_thread(total.add, data)
+    def __init__(self, context: GatewayContext, length: int, view: RoundView, *, limit_bytes: int, stopwatch: Stopwatch) -> None:
+        self._context, self._view, self._limit_bytes, self._stopwatch = context, view, limit_bytes, stopwatch
+        self._total = ckks.RunningSum(context.state.public_key(view.task_id), count=length)
+        self._room, self._adding = asyncio.Semaphore(at_once(ckks.ciphertext_size(length))), asyncio.Lock()
 
-    await asyncio.gather(*(add(mspid) for mspid in members))
-    with stopwatch.measure("aggregation"):
-        return await asyncio.to_thread(total.to_bytes)
+    async def add(self, mspid: str) -> None:
+        """Fetch a member's ciphertext, check and add it. What raises (also CiphertextError) leaves the sum as it was."""
+        async with self._room:
+            data = await fetch_ciphertext(self._context, self._view, mspid, limit_bytes=self._limit_bytes)
+            async with self._adding:
+                with self._stopwatch.measure("aggregation"):
+                    await asyncio.to_thread(self._total.add, data)
+
+    async def to_bytes(self) -> bytes:
+        """The sum. The bytes depend on the members alone."""
+        with self._stopwatch.measure("aggregation"):
+            return await asyncio.to_thread(self._total.to_bytes)
 
 
 def at_once(size_bytes: int) -> int:
     """How many blobs of this size may be in memory together."""
     return max(1, ROOM_BYTES // size_bytes)
+
+
+def _add_share(fusions: Sequence[threshold.Fusion], index: int, mspid: str, parts: Sequence[bytes]) -> None:
+    try:
+        for fusion, part in zip(fusions, parts, strict=True):
+            fusion.add(index, part)
+    except threshold.DecryptionError as error:
+        raise FalseSharesError(str(error), mspid) from error
 
 
 async def fetch_ciphertext(

@@ -87,8 +87,9 @@ class Updates:
         """The model after a step along the groups' robustly combined mean; the model itself where no group is usable."""
         if not sums:
             return parameters
-        combined = combine_groups([each.vector for each in sums], [self.plan.batch(each.members) for each in sums])
         settings = self.plan.task
+        batches = [self.plan.batch(each.members) for each in sums]
+        combined = combine_groups([each.vector for each in sums], batches, settings.training.combine)
         return next_parameters(parameters, combined, clip=settings.privacy.clip, learning_rate=settings.training.learning_rate)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fabric.contract import budget, commitments, election, groups, incentives, trust
+from fabric.contract import budget, commitments, election, groups, incentives, trust, vesting
 
 VECTORS = Path(__file__).parent / "vectors"
 
@@ -23,7 +23,12 @@ def state_of(entry: dict[str, Any]) -> trust.TrustState:
 def test_trust(case: dict[str, Any]) -> None:
     after = trust.update(state_of(case["state"]), trust.Signals(**case["signals"]))
     assert after == state_of(case["after"])
-    assert (after.trust_ppm, after.utility_ppm) == (case["trust_ppm"], case["utility_ppm"])
+    assert (after.trust_ppm, after.utility_ppm, after.effect_ppm) == (case["trust_ppm"], case["utility_ppm"], case["effect_ppm"])
+
+
+@pytest.mark.parametrize("case", vectors("credit"))
+def test_credit(case: dict[str, Any]) -> None:
+    assert trust.credit_ppm(case["rank_ppm"], case["companions_ppm"]) == case["credit_ppm"]
 
 
 @pytest.mark.parametrize("case", vectors("incentives"))
@@ -31,6 +36,27 @@ def test_incentives(case: dict[str, Any]) -> None:
     weights = {mspid: incentives.weight(state_of(entry["state"])) for mspid, entry in case["hospitals"].items()}
     assert weights == {mspid: entry["weight"] for mspid, entry in case["hospitals"].items()}
     assert incentives.split(case["budget_micro"], weights) == (case["pay_micro"], case["remainder_micro"])
+
+
+@pytest.mark.parametrize("case", vectors("vesting"))
+def test_vesting(case: dict[str, Any]) -> None:
+    due: tuple[int, ...] = ()
+    released = []
+    for pay in case["pay_micro"]:
+        now, due = vesting.after_round(due, pay)
+        released.append(now)
+    assert (released, list(due)) == (case["released_micro"], case["due_micro"])
+    assert sum(released) + sum(due) == sum(case["pay_micro"])
+
+
+@pytest.mark.parametrize("case", vectors("forfeits")["shares"])
+def test_forfeits(case: dict[str, Any]) -> None:
+    assert incentives.share_out(case["forfeited_micro"], case["honest"]) == (case["share_micro"], case["treasury_micro"])
+
+
+@pytest.mark.parametrize("case", vectors("forfeits")["fairness"])
+def test_fairness(case: dict[str, Any]) -> None:
+    assert incentives.fairness_ppm(case["attested"]) == case["fairness_ppm"]
 
 
 @pytest.mark.parametrize("case", vectors("election"))

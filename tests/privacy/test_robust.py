@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -95,11 +95,30 @@ def test_from_three_groups_on_the_order_does_not_matter(sums, order):
     assert straight.tobytes() == mixed.tobytes()
 
 
-@given(arrays(np.float64, (4, 3), elements=finite), st.floats(-1e30, 1e30))
-def test_one_bad_group_of_four_cannot_leave_the_range_of_the_others(sums, attack):
-    combined = combine_groups([*sums[:3], np.full(3, attack)], [1, 1, 1, 1])
+@settings(deadline=None)
+@pytest.mark.parametrize("how", ["trimmed_mean", "median"])
+@given(sums=arrays(np.float64, (4, 3), elements=finite), attack=st.floats(-1e30, 1e30))
+def test_one_bad_group_of_four_cannot_leave_the_range_of_the_others(how, sums, attack):
+    combined = combine_groups([*sums[:3], np.full(3, attack)], [1, 1, 1, 1], how)
     slack = 1e-9 * (1 + np.abs(sums).max())
     assert (combined <= sums[:3].max(axis=0) + slack).all() and (combined >= sums[:3].min(axis=0) - slack).all()
+
+
+@settings(deadline=None)
+@given(arrays(np.float64, (7, 3), elements=finite))
+def test_the_median_is_that_of_the_group_means(sums):
+    np.testing.assert_allclose(combine_groups(list(sums), [2] * 7, "median"), np.median(sums / 2, axis=0))
+
+
+@settings(deadline=None)
+@given(arrays(np.float64, (6, 3), elements=finite))
+def test_the_median_of_an_even_number_lies_between_the_two_in_the_middle(sums):
+    np.testing.assert_allclose(combine_groups(list(sums), [1] * 6, "median"), np.median(sums, axis=0))
+
+
+def test_the_mean_is_over_patients_and_gives_way_to_one_bad_group():
+    sums = [np.array([6.0]), np.array([3.0]), np.array([1e9])]
+    assert combine_groups(sums, [6, 2, 2], "mean").tolist() == [(9.0 + 1e9) / 10.0]
 
 
 @pytest.mark.parametrize(("sums", "batches"), [([], []), ([np.zeros(2)], [1, 2]), ([np.zeros(2)], [0])])

@@ -15,11 +15,13 @@ S = 10**6
 
 
 def trust_after(state, signals):
-    """DESIGN 7: q, P, X, T; G is the mean of the last 20 measured utilities, one half before the first."""
+    """q, P, X, T; G is the mean of the last 20 credits within 0 and S, one half before the first; E has four rounds at one half beside."""
     p, x, streak, history = state["positive"], state["negative"], state["streak"], list(state["history_ppm"])
     if signals["utility_ppm"] is not None:
         history = [*history, signals["utility_ppm"]][-20:]
-    g = sum(history) // len(history) if history else 500_000
+    g = min(S, max(0, math.floor(Fraction(sum(history), len(history))))) if history else 500_000
+    e = math.floor(Fraction(sum(history) + 4 * 500_000, len(history) + 4))
+    suspected = state["quarantined"] if len(history) < 16 else e < (300_000 if state["quarantined"] else -150_000)
     present = signals["integrity"] and signals["attendance_ppm"] > 0
     terms = [(150_000, signals["attendance_ppm"]), (550_000, g), (50_000, signals["quality_ppm"])]
     terms += [(150_000, signals["norm_ppm"])] if signals["norm_ppm"] is not None else []
@@ -27,25 +29,43 @@ def trust_after(state, signals):
     q = math.floor(Fraction(sum(w * v for w, v in terms), sum(w for w, _ in terms))) if present else 0
     p = math.floor(Fraction(p * 980_000, S)) + q
     x = math.floor(Fraction(x * 970_000, S)) + 16 * max(0, S // 2 - q)
-    after = {"positive": p, "negative": x, "streak": streak + 1 if present else 0, "history_ppm": history}
-    return after, {"trust_ppm": math.floor(Fraction(p * S, p + x + 10 * S)), "utility_ppm": g}
+    after = {"positive": p, "negative": x, "streak": streak + 1 if present else 0, "history_ppm": history, "quarantined": suspected}
+    return after, {"trust_ppm": math.floor(Fraction(p * S, p + x + 10 * S)), "utility_ppm": g, "effect_ppm": e}
+
+
+def credit_vectors(rng):
+    """S/2 + n·(rank - S/2) - Σ(E - S/2), from -2·S to 3·S."""
+    cases = []
+    for companions in (0, 1, 2, 2, 2, 2, 3, 5, 9, 14):
+        rank = rng.choice([0, S, rng.randrange(S + 1)])
+        effects = [rng.randrange(-S, 2 * S) for _ in range(companions)]
+        credit = Fraction(S, 2) + (companions + 1) * (rank - Fraction(S, 2)) - sum(effect - Fraction(S, 2) for effect in effects)
+        cases.append({"rank_ppm": rank, "companions_ppm": effects, "credit_ppm": int(min(3 * S, max(-2 * S, credit)))})
+    return cases
+
+
+def _history(rng):
+    """Of a hospital that is good, one that is bad, or one in between."""
+    middle = rng.choice([-600_000, 100_000, 700_000])
+    return [rng.randrange(middle - S, middle + S) for _ in range(rng.choice([0, 7, 15, 16, 20, 20]))]
 
 
 def trust_vectors(rng):
     cases = []
     for _ in range(40):
-        state = {"positive": 0, "negative": 0, "streak": 0, "history_ppm": []}
+        state = {"positive": 0, "negative": 0, "streak": 0, "history_ppm": [], "quarantined": False}
         if rng.random() < 0.7:
             state = {
                 "positive": rng.randrange(50 * S),
                 "negative": rng.randrange(260 * S),
                 "streak": rng.randrange(15),
-                "history_ppm": [rng.randrange(S + 1) for _ in range(rng.randrange(21))],
+                "history_ppm": _history(rng),
+                "quarantined": rng.random() < 0.4,
             }
         signals = {
             "attendance_ppm": rng.choice([0, S, S]),
             "integrity": rng.random() < 0.8,
-            "utility_ppm": rng.choice([None, 0, S, rng.randrange(S)]),
+            "utility_ppm": rng.choice([None, -2 * S, 3 * S, rng.randrange(-S, 2 * S)]),
             "norm_ppm": rng.choice([None, rng.randrange(S)]),
             "quality_ppm": rng.randrange(S + 1),
             "validator_ppm": rng.choice([None, S, rng.randrange(S)]),
@@ -198,15 +218,46 @@ def commitment_vectors():
     return {"good": good, "digest": hashlib.sha256(text.encode()).hexdigest(), "bad": [{**good, **change} for change in changes]}
 
 
+def vesting_vectors():
+    """A round's pay falls due in twenty equal parts in the twenty rounds after it, what is left over with the first part."""
+    rng = random.Random("vesting")
+    cases = []
+    for rounds in (1, 2, 19, 20, 21, 45):
+        pays = [rng.choice([0, 1, 19, 20, rng.randrange(10**9), 10**15]) for _ in range(rounds)]
+        due = {}
+        for number, pay in enumerate(pays):
+            for later in range(1, 21):
+                due[number + later] = due.get(number + later, 0) + pay // 20 + (pay % 20 if later == 1 else 0)
+        released = [due.get(number, 0) for number in range(rounds)]
+        cases.append({"pay_micro": pays, "released_micro": released, "due_micro": [due.get(rounds + later, 0) for later in range(20)]})
+    return cases
+
+
+def forfeit_vectors():
+    """Equal parts for the honest, the rest for the treasury; and the lower median of what auditors attested."""
+    rng = random.Random("forfeits")
+    shares = []
+    for honest in (0, 1, 2, 3, 7, 64):
+        forfeited = rng.choice([0, 1_000_000, 3_000_000, rng.randrange(10**8)])
+        each = math.floor(Fraction(forfeited, honest)) if honest else 0
+        shares.append({"forfeited_micro": forfeited, "honest": honest, "share_micro": each, "treasury_micro": forfeited - honest * each})
+    attested = [[rng.randrange(500_000, S + 1) for _ in range(count)] for count in range(6)]
+    fairness = [{"attested": each, "fairness_ppm": sorted(each)[math.ceil(len(each) / 2) - 1] if each else S} for each in attested]
+    return {"shares": shares, "fairness": fairness}
+
+
 def main():
     rng = random.Random(20260101)
     vectors = {
         "trust": trust_vectors(rng),
+        "credit": credit_vectors(rng),
         "incentives": incentive_vectors(rng),
         "election": election_vectors(rng),
         "groups": group_vectors(rng),
         "budget": budget_vectors(),
         "commitments": commitment_vectors(),
+        "vesting": vesting_vectors(),
+        "forfeits": forfeit_vectors(),
     }
     for name, content in vectors.items():
         (HERE / f"{name}.json").write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
