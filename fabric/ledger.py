@@ -13,7 +13,10 @@ from fabric.decoding import decode
 from fabric.ledger_views import (
     BudgetView,
     DatasetView,
+    DisputeView,
     IdentityView,
+    ListingView,
+    OrderView,
     OrganisationView,
     RoundView,
     Scores,
@@ -142,10 +145,13 @@ class Ledger:
         normalisation: bool = False,
         permit_expires: str = "",
         training_limit: int = 1,
+        mode: str = "unstated",
+        order: Mapping[str, Any] | None = None,
     ) -> Receipt:
         """By a researcher; escrows the reward. `normalisation`: the task begins with round 0. `permit_expires`: a day, YYYY-MM-DD.
 
-        `training_limit`: heartbeats for which a round waits for a hospital that trains, if more than `heartbeat_limit`.
+        `training_limit`: heartbeats for which a round waits for a hospital that trains, if more than `heartbeat_limit`. `mode`: local or
+        distributed. `order`: {"listings", "legal_basis"} of a task that takes up hospitals' offers, and is offered to these alone.
         """
         return await self._submit(
             "submit_task",
@@ -167,6 +173,8 @@ class Ledger:
             normalisation=normalisation,
             permit_expires=permit_expires,
             training_limit=training_limit,
+            mode=mode,
+            **({} if order is None else {"order": order}),
         )
 
     async def approve_task(
@@ -230,6 +238,51 @@ class Ledger:
     async def task(self, task_id: str) -> TaskView:
         return decode(TaskView, await self._evaluate("task", task_id=task_id), strict=False)
 
+    # Market
+
+    async def debit_listing(self, *, listing_id: str, dataset: str, spends: Sequence[Spend]) -> Receipt:
+        """Once a listing, for each partition, and before its statistics are made. ContractRefused ALREADY_DEBITED or BUDGET_EXCEEDED."""
+        events = [asdict(spend) for spend in spends]
+        return await self._submit("debit_listing", listing_id=listing_id, dataset=dataset, spends=events)
+
+    async def publish_listing(
+        self,
+        *,
+        listing_id: str,
+        dataset: str,
+        digest: str,
+        description: str,
+        price_micro: int,
+        purposes: Sequence[str],
+        legal_bases: Sequence[str],
+        permit_required: bool,
+    ) -> Receipt:
+        """By a hospital that has debited it. `digest`: SHA-256 of the description, which is JSON-LD in one line."""
+        return await self._submit(
+            "publish_listing",
+            listing_id=listing_id,
+            dataset=dataset,
+            digest=digest,
+            description=description,
+            price_micro=price_micro,
+            purposes=list(purposes),
+            legal_bases=list(legal_bases),
+            permit_required=permit_required,
+        )
+
+    async def close_listing(self, *, listing_id: str) -> Receipt:
+        return await self._submit("close_listing", listing_id=listing_id)
+
+    async def settle_order(self, *, task_id: str) -> Receipt:
+        """Once its task is over, by the buyer or one of the hospitals; result {"task_id","outcome","paid_micro"}."""
+        return await self._submit("settle_order", task_id=task_id)
+
+    async def listings(self) -> tuple[ListingView, ...]:
+        return tuple(decode(ListingView, entry, strict=False) for entry in await self._evaluate("listings"))
+
+    async def orders(self) -> tuple[OrderView, ...]:
+        return tuple(decode(OrderView, entry, strict=False) for entry in await self._evaluate("orders"))
+
     # Keys
 
     async def commit_key_share(self, *, task_id: str, attempt: int, digest: str, sealing_key: str) -> Receipt:
@@ -239,11 +292,24 @@ class Ledger:
     async def confirm_key(self, *, task_id: str, attempt: int, key_digest: str) -> Receipt:
         return await self._submit("confirm_key", task_id=task_id, attempt=attempt, key_digest=key_digest)
 
+    async def accuse_dealer(self, *, task_id: str, attempt: int, accused: str, evidence: str) -> Receipt:
+        """`accused` dealt a false share, or accused falsely, by the evidence with this digest. Once an attempt."""
+        return await self._submit("accuse_dealer", task_id=task_id, attempt=attempt, accused=accused, evidence=evidence)
+
     # Rounds
 
     async def debit(self, *, task_id: str, round_number: int, spends: Sequence[Spend]) -> Receipt:
         """Once a round and before anything is released. ContractRefused ALREADY_DEBITED or BUDGET_EXCEEDED."""
         return await self._submit("debit", task_id=task_id, round=round_number, spends=[asdict(spend) for spend in spends])
+
+    async def debit_release(self, *, task_id: str, release: str, dataset: str, spends: Sequence[Spend]) -> Receipt:
+        """`release`: quality, before the approval that tells it, or evaluation. ContractRefused ALREADY_DEBITED or BUDGET_EXCEEDED."""
+        events = [asdict(spend) for spend in spends]
+        return await self._submit("debit_release", task_id=task_id, release=release, dataset=dataset, spends=events)
+
+    async def record_withdrawals(self, *, task_id: str, digest: str) -> Receipt:
+        """`digest` from fabric.contract.commitments.withdrawal_batch. ContractRefused ALREADY_RECORDED."""
+        return await self._submit("record_withdrawals", task_id=task_id, digest=digest)
 
     async def commit(self, *, task_id: str, round_number: int, digest: str) -> Receipt:
         """`digest` from fabric.contract.commitments.commitment."""
@@ -262,6 +328,10 @@ class Ledger:
     async def post_share(self, *, task_id: str, round_number: int, attempt: int, digest: str) -> Receipt:
         """By a quorum member, before it hands its partial decryption to anyone."""
         return await self._submit("post_share", task_id=task_id, round=round_number, attempt=attempt, digest=digest)
+
+    async def object_shares(self, *, task_id: str, round_number: int, attempt: int, accused: str | None) -> Receipt:
+        """The attempt's shares do not open the sums. `accused`: whose is malformed; None where each is well-formed."""
+        return await self._submit("object_shares", task_id=task_id, round=round_number, attempt=attempt, accused=accused)
 
     async def object_sums(self, *, task_id: str, round_number: int, reason: str) -> Receipt:
         """By a quorum member that cannot fetch the ciphertexts or finds another sum; the next aggregator takes over."""
@@ -288,3 +358,48 @@ class Ledger:
     async def trust(self) -> tuple[TrustView, ...]:
         """Every hospital's trust, by MSP id."""
         return tuple(decode(TrustView, entry, strict=False) for entry in await self._evaluate("trust"))
+
+    async def delegate_stake(self, *, mspid: str, amount_micro: int) -> Receipt:
+        """By an admin: set what the organisation lends to a hospital's weight in elections; 0 takes it back."""
+        return await self._submit("delegate_stake", mspid=mspid, amount_micro=amount_micro)
+
+    async def attest_fairness(self, *, mspid: str, fairness_ppm: int, evidence_digest: str) -> Receipt:
+        """By an auditor. `evidence_digest`: SHA-256 of the report, which stays with the auditor."""
+        return await self._submit("attest_fairness", mspid=mspid, fairness_ppm=fairness_ppm, evidence_digest=evidence_digest)
+
+    # Disputes
+
+    async def open_dispute(self, *, task_id: str, round_number: int, accused: str, reason: str) -> Receipt:
+        """Put a bond on it that an update of one of the last rounds was no honest one."""
+        return await self._submit("open_dispute", task_id=task_id, round=round_number, accused=accused, reason=reason)
+
+    async def take_seat(self, *, task_id: str, round_number: int, accused: str, sealing_key: str) -> Receipt:
+        """By an elected judge. `sealing_key`: a fresh X25519 public key, 32 bytes in hex."""
+        return await self._submit("take_seat", task_id=task_id, round=round_number, accused=accused, sealing_key=sealing_key)
+
+    async def share_disputed(self, *, task_id: str, round_number: int, accused: str, digest: str | None) -> Receipt:
+        """By an elected key holder: digest of the shares it sealed to the judges, None where the ciphertext was not to be had."""
+        return await self._submit("share_disputed", task_id=task_id, round=round_number, accused=accused, digest=digest)
+
+    async def commit_finding(self, *, task_id: str, round_number: int, accused: str, digest: str) -> Receipt:
+        """`digest` from fabric.contract.commitments.finding_commitment."""
+        return await self._submit("commit_finding", task_id=task_id, round=round_number, accused=accused, digest=digest)
+
+    async def reveal_finding(
+        self, *, task_id: str, round_number: int, accused: str, nonce: str, finding: str, opened_digest: str
+    ) -> Receipt:
+        place = {"task_id": task_id, "round": round_number, "accused": accused}
+        return await self._submit("reveal_finding", **place, nonce=nonce, finding=finding, opened_digest=opened_digest)
+
+    async def advance_dispute(self, *, task_id: str, round_number: int, accused: str) -> Receipt:
+        """Perform the step that is due; ContractRefused NOT_DUE where none is."""
+        return await self._submit("advance_dispute", task_id=task_id, round=round_number, accused=accused)
+
+    async def try_advance_dispute(self, *, task_id: str, round_number: int, accused: str) -> Mapping[str, Any]:
+        """Ask, without writing, what `advance_dispute` would do now: its result, or ContractRefused NOT_DUE."""
+        result: Mapping[str, Any] = await self._evaluate("advance_dispute", task_id=task_id, round=round_number, accused=accused)
+        return result
+
+    async def disputes(self, task_id: str) -> tuple[DisputeView, ...]:
+        """Every dispute about a task's updates, open and closed."""
+        return tuple(decode(DisputeView, entry, strict=False) for entry in await self._evaluate("disputes", task_id=task_id))

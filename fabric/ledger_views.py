@@ -30,6 +30,14 @@ class OrganisationView:
     bond_micro: int
     trust_ppm: int
     heartbeats: int
+    delegated_micro: int = 0
+    """What others lend to its stake."""
+    fairness_ppm: int = 1_000_000
+    """What auditors attested: rewards are weighted by it."""
+    vesting_micro: int = 0
+    """Rewards that are earned and fall due with the rounds to come."""
+    ejected: bool = False
+    """It lost its bond to a proof and takes part in nothing any more."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,7 @@ class SpentView:
 
 @dataclass(frozen=True)
 class TrustView:
-    """Trust of a hospital: T in ppm, and the accumulators P and X in micro-units it comes from."""
+    """Trust of a hospital: T in ppm, the accumulators P and X in micro-units it comes from, its last credits, and its quarantine."""
 
     mspid: str
     trust_ppm: int
@@ -94,6 +102,7 @@ class TrustView:
     negative: int
     streak: int
     history_ppm: tuple[int, ...]
+    quarantined: bool = False  # settlements of contract 1.0 do not tell
 
 
 @dataclass(frozen=True)
@@ -122,11 +131,66 @@ class TaskTerms:
     """The permit's last day, YYYY-MM-DD; empty where it has none."""
     training_limit: int = 1
     """Heartbeats for which a hospital that has debited and goes on beating is waited for; `heartbeat_limit` where that is more."""
+    mode: str = "unstated"
+    """Where the noise is added: local or distributed; unstated in tasks of contract 1.0, whose document alone says so."""
 
     @property
     def first_round(self) -> int:
         """0 where the task begins by normalising its inputs."""
         return 0 if self.normalisation else 1
+
+
+@dataclass(frozen=True)
+class DisputeSeat:
+    """A judge, and the X25519 key (32 bytes in hex) that an update's shares are sealed to for it."""
+
+    mspid: str
+    sealing_key: str
+
+
+@dataclass(frozen=True)
+class DisputeShare:
+    """A key holder's answer: digest of its sealed shares, None where it got no ciphertext."""
+
+    mspid: str
+    digest: str | None
+
+
+@dataclass(frozen=True)
+class FindingView:
+    """What a judge found: sound, malformed, harmful, or unreadable where the key holders' shares did not open the update."""
+
+    mspid: str
+    finding: str
+    opened_digest: str
+
+
+@dataclass(frozen=True)
+class DisputeView:
+    """A dispute about one update. `phase`: seating, opening, finding, revealing, closed; `outcome`: guilty, unfounded, lapsed, or empty.
+
+    `elapsed` of `limit` heartbeats of the phase have passed.
+    """
+
+    task_id: str
+    round: int
+    accused: str
+    accuser: str
+    reason: str
+    phase: str
+    ciphertext_digest: str
+    committee: tuple[str, ...]
+    quorum: tuple[str, ...]
+    fined: tuple[str, ...]
+    escrow_micro: int
+    treasury_micro: int
+    outcome: str
+    elapsed: int
+    limit: int
+    seats: tuple[DisputeSeat, ...]
+    shares: tuple[DisputeShare, ...]
+    committed: tuple[str, ...]
+    findings: tuple[FindingView, ...]
 
 
 @dataclass(frozen=True)
@@ -182,6 +246,97 @@ class KeyConfirmation:
 
 
 @dataclass(frozen=True)
+class Spend:
+    """One privacy event of a debit. partition: train, validation or test; mechanism: gaussian or sampled_gaussian."""
+
+    partition: str
+    mechanism: str
+    noise_multiplier_micro: int
+    sampling_rate_ppm: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Debit:
+    mspid: str
+    dataset: str
+    spends: tuple[Spend, ...]
+
+
+@dataclass(frozen=True)
+class PrivacyStatement:
+    """What the (ε, δ) of a hospital's approval are about; by partition, of which each patient is in one."""
+
+    mspid: str
+    unit: str
+    neighbours: str
+    accountant: str
+    trust_model: dict[str, str]
+    epsilon_micro: dict[str, int]
+    delta_inverse: int
+
+
+@dataclass(frozen=True)
+class Withdrawal:
+    """A batch of patients' withdrawals, recorded when `round` was the last round opened."""
+
+    task_id: str
+    mspid: str
+    digest: str
+    round: int
+
+
+@dataclass(frozen=True)
+class ListingView:
+    """What a hospital offers; `description` is HealthDCAT-AP in JSON-LD, of that SHA-256."""
+
+    listing_id: str
+    mspid: str
+    dataset: str
+    digest: str
+    description: str
+    price_micro: int
+    purposes: tuple[str, ...]
+    legal_bases: tuple[str, ...]
+    permit_required: bool
+    closed: bool
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A listing as an order took it up."""
+
+    listing_id: str
+    mspid: str
+    dataset: str
+    digest: str
+    price_micro: int
+
+
+@dataclass(frozen=True)
+class OrderView:
+    """A task that took up offers; `outcome` and `paid_micro`, by hospital, are empty until it is settled."""
+
+    task_id: str
+    organisation: str
+    legal_basis: str
+    offers: tuple[Offer, ...]
+    reward_micro: int
+    settled: bool
+    outcome: str
+    paid_micro: dict[str, int]
+
+
+@dataclass(frozen=True)
+class KeyAccusation:
+    """By the evidence with this digest, `accused` dealt a false share of the key, or accused another of it falsely."""
+
+    mspid: str
+    accused: str
+    evidence: str
+
+
+@dataclass(frozen=True)
 class TaskView:
     """Where a task stands.
 
@@ -212,6 +367,13 @@ class TaskView:
     key_shares: tuple[KeyShare, ...]
     confirmations: tuple[KeyConfirmation, ...]
     endpoints: dict[str, str]
+    accusations: tuple[KeyAccusation, ...] = ()
+    statements: tuple[PrivacyStatement, ...] = ()
+    releases: tuple[Debit, ...] = ()
+    """Debits for what hospitals tell outside the rounds: their data's quality, and their evaluations of the model."""
+    withdrawals: tuple[Withdrawal, ...] = ()
+    disputes: tuple[DisputeView, ...] = ()
+    """Those that are open."""
 
     @property
     def over(self) -> bool:
@@ -224,24 +386,6 @@ class TaskView:
     def holder_index(self, mspid: str) -> int:
         """The hospital's x of the threshold key, from 1."""
         return self.participants.index(mspid) + 1
-
-
-@dataclass(frozen=True)
-class Spend:
-    """One privacy event of a debit. partition: train or validation; mechanism: gaussian or sampled_gaussian."""
-
-    partition: str
-    mechanism: str
-    noise_multiplier_micro: int
-    sampling_rate_ppm: int
-    steps: int
-
-
-@dataclass(frozen=True)
-class Debit:
-    mspid: str
-    dataset: str
-    spends: tuple[Spend, ...]
 
 
 @dataclass(frozen=True)
@@ -316,13 +460,30 @@ class Objection:
 
 
 @dataclass(frozen=True)
+class FailedQuorum:
+    """A quorum whose shares did not open the sums."""
+
+    attempt: int
+    quorum: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ShareObjection:
+    """The attempt's shares do not open the sums; `accused` gave a malformed one, or is empty."""
+
+    mspid: str
+    accused: str
+
+
+@dataclass(frozen=True)
 class RoundView:
     """A round: its record, and what each hospital wrote.
 
     phase: commit → reveal → sum → decrypt → score_commit → score_reveal → settled; or aborted. aggregators[turn] acts now.
     attempt: counts quorums and sums; shares are bound to it and `shares` holds those of this attempt. committed, revealed
     and scorers are fixed when their phase closes; before, look at commits, reveals and score_commits. groups, quorum: from
-    phase sum on, drawn from reveal_seed; aggregators and committee from seed. elapsed: see TaskView, limit: the task's heartbeat limit.
+    phase sum on, drawn from reveal_seed; aggregators and committee from seed. quarantined: of the participants, when the round was
+    opened. elapsed: see TaskView, limit: the task's heartbeat limit.
     """
 
     task_id: str
@@ -332,6 +493,7 @@ class RoundView:
     turn: int
     participants: tuple[str, ...]
     absent: tuple[str, ...]
+    quarantined: tuple[str, ...]
     committed: tuple[str, ...]
     revealed: tuple[str, ...]
     scorers: tuple[str, ...]
@@ -357,6 +519,10 @@ class RoundView:
     score_commits: tuple[Commit, ...]
     score_reveals: tuple[ScoreReveal, ...]
     endpoints: dict[str, str]
+    failed_quorums: tuple[FailedQuorum, ...] = ()
+    share_objections: tuple[ShareObjection, ...] = ()
+    root: str = ""
+    """Merkle root over the model before the round and its commitments; empty before commits are closed."""
 
     @property
     def normalises(self) -> bool:
@@ -367,6 +533,10 @@ class RoundView:
     def aggregator(self) -> str:
         """MSP id of the hospital whose turn it is to aggregate."""
         return self.aggregators[self.turn]
+
+    def apart(self, group: int) -> bool:
+        """Whether a group is of quarantined hospitals only: it is summed and judged, and has no part in the candidate."""
+        return set(self.groups[group]) <= set(self.quarantined)
 
     def group_of(self, mspid: str) -> int | None:
         """The group a hospital was put in, None if it is in none."""
@@ -396,6 +566,7 @@ class HospitalResult:
     trust: TrustView
     pay_micro: int
     deposit_micro: int
+    """Forfeited for silence, or a commitment that was never opened."""
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,10 @@ from gateway.toml_file import FilePath, Section, read, validate
 
 if TYPE_CHECKING:  # reading FHIR loads what most verbs do not need
     from gateway.fhir.consents import ConsentSource
+    from gateway.fhir.store import StorePlace
 
 MICRO = 1_000_000
-Misbehaviour = Literal["label-flip", "noise", "replay", "scale", "offline"]
+Misbehaviour = Literal["label-flip", "noise", "replay", "scale", "offline", "false-key-share", "false-decryption"]
 
 _ENDPOINT = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
 
@@ -131,11 +132,15 @@ class GatewaySection(Section):
     """Folder of FHIR files; with [data], the export's own."""
     concept_maps: FilePath | None = None
     """Folder of ConceptMaps (FHIR R4, JSON) that translate the hospital's own codes to those that tasks name."""
+    models: FilePath | None = None
+    """Folder of large models that tasks name by their digest: files DIGEST.safetensors, put there by the hospital's staff."""
     state: FilePath
     """Folder for what must survive a restart; written by one gateway process only."""
     metrics: Advertisement = ""
     """host:port where Prometheus finds the gateway's counters, over plain HTTP: an address inside the hospital; "" for none."""
     heartbeat_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0
+    detector: Literal["bounds", "direction"] = "bounds"
+    """By what this gateway, as a judge of a dispute, judges an opened update; see docs/incentives.md."""
 
     @property
     def records(self) -> Path:
@@ -154,9 +159,7 @@ class PolicySection(Section):
     """Digests of the SQL that this hospital's staff have read; a task with other SQL waits for a person. Empty: any."""
     minimum_patients: Annotated[int, Field(ge=1)] = 20
     release_evaluation: bool = True
-    """Whether researchers of approved tasks get the histogram of scores on this hospital's held-out patients."""
-    smallest_count: Annotated[int, Field(ge=1)] = 10
-    """Smaller counts of patients, but for 0, are not told in what is released."""
+    """Whether researchers of approved tasks get noisy counts of scores on this hospital's held-out patients, who pay for it."""
 
 
 class ConsentSection(Section):
@@ -237,6 +240,13 @@ class GatewayConfig(Section):
     def consents(self) -> "ConsentSource | None":
         """Where the patients' decisions are; None where nobody is asked."""
         return None if self.consent is None else self.consent.source(self.gateway.data)
+
+    @property
+    def store(self) -> "StorePlace":
+        """Where what was validated is kept; without patients' values where patients are asked, for whoever withdraws must not be in it."""
+        from gateway.fhir.store import StorePlace
+
+        return StorePlace(self.gateway.state / "validated.sqlite", values=self.consent is None)
 
     @property
     def tls(self) -> TlsSection:

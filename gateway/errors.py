@@ -123,7 +123,7 @@ _FOREIGN = {
     "fabric.channel.ChannelConfigError": Kind(ExitCode.VERIFICATION_FAILED, "BAD_CHANNEL", grpc.StatusCode.DATA_LOSS),
     "fabric.decoding.DecodeError": Kind(ExitCode.VERIFICATION_FAILED, "BAD_ANSWER", grpc.StatusCode.DATA_LOSS),
     "privacy.accounting.AccountingError": Kind(ExitCode.BAD_INPUT, "BAD_PRIVACY", grpc.StatusCode.INVALID_ARGUMENT),
-    "privacy.models.ModelError": Kind(ExitCode.BAD_INPUT, "BAD_MODEL", grpc.StatusCode.INVALID_ARGUMENT),
+    "privacy.architectures.ModelError": Kind(ExitCode.BAD_INPUT, "BAD_MODEL", grpc.StatusCode.INVALID_ARGUMENT),
     "privacy.training.TrainingError": Kind(ExitCode.BAD_INPUT, "BAD_TRAINING", grpc.StatusCode.INVALID_ARGUMENT),
     "privacy.ciphertext.CiphertextError": Kind(ExitCode.VERIFICATION_FAILED, "BAD_CIPHERTEXT", grpc.StatusCode.INVALID_ARGUMENT),
     "privacy.partial.DecryptionError": Kind(ExitCode.VERIFICATION_FAILED, "BAD_DECRYPTION", grpc.StatusCode.INVALID_ARGUMENT),

@@ -20,7 +20,7 @@ class Opinions:
 
 @dataclass(frozen=True)
 class PartitionSpent:
-    """`partition`: train or validation. `left`: what the filter still holds of ε. `by_task`: ε of each task alone, by the ledger's rule."""
+    """`partition`: train, validation or test. `left`: what the filter holds of ε. `by_task`: ε of each task alone, by the ledger's rule."""
 
     partition: str
     opinions: Opinions

@@ -11,12 +11,25 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from fabric.contract.arguments import MSPID_PATTERN
 from gateway.errors import ConfigError
 from gateway.fhir.view_definition import SqlName, ViewDefinition
+from gateway.task_inputs import SequenceSection, SignalSection
+from gateway.task_values import Count, Name, Number, Text
+from gateway.task_values import Scalar as Scalar  # part of several sections
 from gateway.toml_file import Section, first_problem
+from privacy.architectures import (
+    MAXIMUM_BLOCKS,
+    MAXIMUM_CONVOLUTIONS,
+    MAXIMUM_DIMENSION,
+    MAXIMUM_FILTERS,
+    MAXIMUM_HEADS,
+    MAXIMUM_KERNEL,
+)
+from privacy.frozen_base import MAXIMUM_RANK
+from privacy.robust import Combination
 
 MAX_BYTES = 1 << 20
 """Largest task file that is read: a task comes from another organisation."""
@@ -24,20 +37,6 @@ MAX_BYTES = 1 << 20
 MICRO = 1_000_000
 PATIENT_COLUMN = "patient"
 """Column that every view has: the key of the patient a row belongs to."""
-
-Count = Annotated[int, Field(strict=True)]
-Number = Annotated[float, Field(allow_inf_nan=False)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,62}$")]
-
-
-def _printable(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("holds control or invisible characters; write plain text in one line")
-    return text
-
-
-Text = Annotated[str, AfterValidator(_printable)]
-Scalar = Annotated[Text, Field(strict=True)] | Annotated[bool, Field(strict=True)] | Annotated[int, Field(strict=True)] | Number
 
 
 class TaskFileError(ConfigError):
@@ -229,19 +228,50 @@ class LabelSection(Section):
         return self
 
 
+class BaseSection(Section):
+    """A large model that stays as it is but for a few layers: the same file in every hospital."""
+
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """SHA-256 of its safetensors file, in hex."""
+    train: tuple[Annotated[Text, Field(min_length=1, max_length=100)], ...] = ("output",)
+    """Layers whose parameters are trained, named as in the file; `blocks.3` stands for all that is in it."""
+    adapter_rank: Annotated[Count, Field(ge=0, le=MAXIMUM_RANK)] = 0
+    """Rank of the adapters of a transformer's queries and values; 0 for none."""
+
+
 class ModelSection(Section):
     """The model, with one output: the logit of the label."""
 
-    kind: Literal["logistic_regression", "mlp"]
+    kind: Literal["logistic_regression", "mlp", "cnn", "transformer"]
     hidden: Annotated[tuple[Annotated[Count, Field(ge=1, le=4096)], ...], Field(max_length=8)] = ()
-    """Units of each hidden layer."""
+    """Units of each hidden layer of an mlp."""
+    filters: Annotated[tuple[Annotated[Count, Field(ge=1, le=MAXIMUM_FILTERS)], ...], Field(max_length=MAXIMUM_CONVOLUTIONS)] = ()
+    """Filters of each convolution of a cnn."""
+    kernel: Annotated[Count, Field(ge=3, le=MAXIMUM_KERNEL)] | None = None
+    """Width of a cnn's convolutions, odd."""
+    dimension: Annotated[Count, Field(ge=2, le=MAXIMUM_DIMENSION)] | None = None
+    """Numbers by which a transformer describes a step: a multiple of twice its heads."""
+    heads: Annotated[Count, Field(ge=1, le=MAXIMUM_HEADS)] | None = None
+    blocks: Annotated[Count, Field(ge=1, le=MAXIMUM_BLOCKS)] | None = None
+    """Attention heads, and layers, of a transformer."""
+    base: BaseSection | None = None
     intercepts: tuple[Annotated[str, Field(pattern=f"^{MSPID_PATTERN}$")], ...] = ()
     """MSP ids of hospitals that get an intercept of their own: an input that is 1 for their patients and 0 for all others."""
 
     @model_validator(mode="after")
-    def _hidden_layers(self) -> Self:
+    def _sizes_of_its_kind(self) -> Self:
         if (self.kind == "mlp") != bool(self.hidden):
             raise ValueError('hidden lists the layers of a model of kind "mlp", which needs at least one, and of no other kind')
+        for kind, sizes in (("cnn", ("filters", "kernel")), ("transformer", ("dimension", "heads", "blocks"))):
+            given = [name for name in sizes if getattr(self, name)]
+            if given != (list(sizes) if self.kind == kind else []):
+                raise ValueError(f'{" and ".join(sizes)} belong to a model of kind "{kind}", which needs all of them, and to no other kind')
+        if self.kernel is not None and not self.kernel % 2:
+            raise ValueError(f"kernel is {self.kernel}; a convolution's width is odd, so that it has a middle")
+        if self.dimension is not None and self.heads is not None and self.dimension % (2 * self.heads):
+            raise ValueError(f"dimension is {self.dimension}; it must be a multiple of twice the {self.heads} heads")
+        if self.base is not None and self.base.adapter_rank and self.kind != "transformer":
+            raise ValueError("adapter_rank belongs to a transformer; name the layers of another model in train")
         _refuse_repeated("intercept of", list(self.intercepts))
         return self
 
@@ -262,6 +292,8 @@ class TrainingSection(Section):
     """Expected patients in a batch, for hospitals that are to weigh alike whatever their size."""
     learning_rate: Annotated[Number, Field(gt=0, le=1000)]
     local_steps: Annotated[Count, Field(ge=1, le=1000)] = 1
+    combine: Combination = "trimmed_mean"
+    """How the means of the groups become one step."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
@@ -289,6 +321,14 @@ class PrivacySection(Section):
     """Spent on the validation patients, who only score models."""
     score_clip: Annotated[Number, Field(gt=0, le=1000)] = 0.02
     """Bound of one patient's difference of losses, in nats."""
+    evaluation_epsilon: Annotated[Number, Field(gt=0, le=100)] | None = None
+    """Spent on the held-out patients, of whom the evaluation of the finished model is; without it, as much as `score_epsilon`."""
+
+    @model_validator(mode="after")
+    def _within_what_is_approved(self) -> Self:
+        if self.evaluation_epsilon is not None and self.evaluation_epsilon > self.score_epsilon:
+            raise ValueError("evaluation_epsilon is above score_epsilon, up to which hospitals approve; lower one or raise the other")
+        return self
 
     @property
     def epsilon_micro(self) -> int:
@@ -297,6 +337,10 @@ class PrivacySection(Section):
     @property
     def score_epsilon_micro(self) -> int:
         return _floor_micro(self.score_epsilon)
+
+    @property
+    def evaluation_epsilon_micro(self) -> int:
+        return self.score_epsilon_micro if self.evaluation_epsilon is None else _floor_micro(self.evaluation_epsilon)
 
     @property
     def score_clip_micro(self) -> int:
@@ -316,7 +360,9 @@ class TaskFile(Section):
     views: Annotated[tuple[ViewDefinition, ...], Field(min_length=1, max_length=50)]
     cohort: CohortSection
     index: IndexSection | None = None
-    features: Annotated[tuple[FeatureSection, ...], Field(min_length=1, max_length=2000)]
+    features: Annotated[tuple[FeatureSection, ...], Field(max_length=2000)] = ()
+    sequence: SequenceSection | None = None
+    signal: SignalSection | None = None
     label: LabelSection
     model: ModelSection
     normalisation: NormalisationSection | None = None
@@ -331,6 +377,9 @@ class TaskFile(Section):
         _require_columns(columns, "cohort", self.cohort.view, [])
         for feature in self.features:
             _require_columns(columns, f"feature {feature.name}", feature.view, feature.columns)
+        for name, block in (("sequence", self.sequence), ("signal", self.signal)):
+            if block is not None:
+                _require_columns(columns, name, block.view, block.read)
         label = self.label
         _require_columns(columns, "label", label.view, [*label.where, *(name for name in (label.column, label.time) if name is not None)])
         if self.index is not None and self.index.view is not None and self.index.time is not None:
@@ -346,6 +395,8 @@ class TaskFile(Section):
             return self
         if self.label.time is not None:
             raise ValueError("label has time, but the task has no [index] for it to lie after; add the index, or remove time")
+        if self.sequence is not None or (self.signal is not None and self.signal.window_days is not None):
+            raise ValueError("a sequence, and a signal's window_days, look back from an index, but the task has no [index]; add it")
         for feature in self.features:
             if feature.window_days is not None or feature.aggregate == "time_since":
                 raise ValueError(f"feature {feature.name} looks back from an index, but the task has no [index]; add it")
@@ -353,6 +404,17 @@ class TaskFile(Section):
                 raise ValueError(
                     f"feature {feature.name}: time changes nothing of {feature.aggregate} without an [index]; remove it, or add the index"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _model_fits_inputs(self) -> Self:
+        if self.sequence is not None and self.signal is not None:
+            raise ValueError("the task has a sequence and a signal, and no model reads both; keep one")
+        if not self.features and self.sequence is None and self.signal is None:
+            raise ValueError("the task has nothing to predict from; add [[features]], a [sequence] or a [signal]")
+        for kind, name, block in (("transformer", "sequence", self.sequence), ("cnn", "signal", self.signal)):
+            if self.model.kind == kind and block is None:
+                raise ValueError(f'a model of kind "{kind}" reads a {name}; add the section [{name}]')
         return self
 
     @model_validator(mode="after")

@@ -1,9 +1,8 @@
-"""Model quality on held-out patients: histograms of scores that add up over hospitals, and what is read off them.
+"""Model quality on held-out patients: histograms of scores, and what is read off them.
 
-Each gateway counts its own test patients; the researcher's report merges the counts, so no prediction leaves a hospital.
+No prediction leaves a hospital: each counts its own held-out patients, and releases the counts with noise (`privacy.noisy_evaluation`).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -19,10 +18,13 @@ class EvaluationError(ValueError):
 
 @dataclass(frozen=True)
 class Histogram:
-    """Patients by predicted probability in equal bins over [0, 1]: counts of those with label 1 and with label 0."""
+    """Patients by predicted probability in equal bins over [0, 1]: counts of those with label 1 and with label 0.
 
-    positives: tuple[int, ...]
-    negatives: tuple[int, ...]
+    Counts that noise was taken out of (`privacy.noisy_evaluation`) need not be whole.
+    """
+
+    positives: tuple[float, ...]
+    negatives: tuple[float, ...]
 
     def __post_init__(self) -> None:
         if not self.positives or len(self.positives) != len(self.negatives) or min(*self.positives, *self.negatives) < 0:
@@ -35,7 +37,7 @@ class CalibrationPoint:
 
     predicted: float
     observed: float
-    patients: int
+    patients: float
 
 
 def score_histogram(probabilities: ArrayLike, labels: ArrayLike, bins: int = BINS) -> Histogram:
@@ -45,16 +47,6 @@ def score_histogram(probabilities: ArrayLike, labels: ArrayLike, bins: int = BIN
     return Histogram(
         positives=tuple(int(count) for count in np.bincount(index[truth == 1], minlength=bins)),
         negatives=tuple(int(count) for count in np.bincount(index[truth == 0], minlength=bins)),
-    )
-
-
-def merge(histograms: Sequence[Histogram]) -> Histogram:
-    """The histogram of all patients; raise EvaluationError if there is none or the bins differ."""
-    if len({len(histogram.positives) for histogram in histograms}) != 1:
-        raise EvaluationError("histograms can be merged only if there is at least one and all have the same bins")
-    return Histogram(
-        positives=tuple(sum(counts) for counts in zip(*(h.positives for h in histograms), strict=True)),
-        negatives=tuple(sum(counts) for counts in zip(*(h.negatives for h in histograms), strict=True)),
     )
 
 
@@ -85,7 +77,7 @@ def calibration(histogram: Histogram, bins: int = 10) -> tuple[CalibrationPoint,
     patients = positives + np.array(histogram.negatives).reshape(bins, -1)
     totals = patients.sum(axis=1)
     return tuple(
-        CalibrationPoint(float(np.dot(centres[i], patients[i]) / totals[i]), float(positives[i].sum() / totals[i]), int(totals[i]))
+        CalibrationPoint(float(np.dot(centres[i], patients[i]) / totals[i]), float(positives[i].sum() / totals[i]), float(totals[i]))
         for i in np.flatnonzero(totals)
     )
 

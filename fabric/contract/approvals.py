@@ -6,8 +6,11 @@ from typing import Any
 from fabric.contract.arguments import Count, DeltaInverse, Digest, Epsilon, Name, Quality, Rounds, Statement, TaskId
 from fabric.contract.caller import Call
 from fabric.contract.errors import ContractError
-from fabric.contract.records import Decision, TaskTerms
+from fabric.contract.orders import check_dataset
+from fabric.contract.records import Decision, TaskFilter, TaskTerms
 from fabric.contract.registry import new_filter, put_owned, require_hospital
+from fabric.contract.slashing import ejected
+from fabric.contract.statement import statement
 from fabric.contract.tasks import asked, decision_of, progress_of, terms_of
 
 
@@ -39,14 +42,23 @@ def approve_task(call: Call, argument: ApproveTask) -> dict[str, Any]:
     _check_caps(terms, argument)
     if call.state.get("dataset", call.mspid, argument.dataset) is None:
         raise ContractError("NOT_FOUND", f"{call.mspid} has no data set {argument.dataset}; register it before approving")
+    check_dataset(call.state, argument.task_id, call.mspid, argument.dataset)
     content = asdict(argument)
     del content["task_id"]
     decision = {**content, "mspid": call.mspid, "approved": True, "reason": ""}
     put_owned(call.state, call.mspid, "decision", (argument.task_id, call.mspid), decision)
-    for partition, epsilon in (("train", argument.epsilon_micro), ("validation", argument.score_epsilon_micro)):
+    caps = {"train": argument.epsilon_micro, "validation": argument.score_epsilon_micro, "test": argument.score_epsilon_micro}
+    for partition, epsilon in caps.items():
+        # Held-out patients may have paid for the quality that this approval tells.
+        before: TaskFilter | None = call.state.get("task_filter", argument.task_id, call.mspid, partition)
         opened = {**new_filter(epsilon, argument.delta_inverse), "debited": 0}
+        if before is not None:
+            opened["spent_micro"] = before["spent_micro"]
         put_owned(call.state, call.mspid, "task_filter", (argument.task_id, call.mspid, partition), opened)
-    call.state.announce("task_approved", {"task_id": argument.task_id, "mspid": call.mspid, "digest": argument.digest})
+    said = statement(mspid=call.mspid, mode=terms["mode"], epsilon_micro=caps, delta_inverse=argument.delta_inverse)
+    put_owned(call.state, call.mspid, "statement", (argument.task_id, call.mspid), said)
+    event = {"task_id": argument.task_id, "mspid": call.mspid, "digest": argument.digest, "statement": said}
+    call.state.announce("task_approved", event)
     return {"task_id": argument.task_id}
 
 
@@ -75,6 +87,8 @@ def reject_task(call: Call, argument: RejectTask) -> dict[str, Any]:
 
 def _open_for_decision(call: Call, task_id: str, digest: str) -> TaskTerms:
     require_hospital(call)
+    if ejected(call.state, call.mspid):
+        raise ContractError("EJECTED", f"{call.mspid} lost its bond to a proof and takes part in no further task; the others decide")
     terms, progress = terms_of(call.state, task_id), progress_of(call.state, task_id)
     if progress["phase"] != "proposed":
         raise ContractError("WRONG_PHASE", f"task {task_id} is in phase {progress['phase']}; hospitals decide before the keys are made")

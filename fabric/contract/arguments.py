@@ -73,6 +73,7 @@ Digest = Annotated[str, _matching(r"[0-9a-f]{64}", "64 lower-case hex digits (SH
 Hex32 = Annotated[str, _matching(r"[0-9a-f]{64}", "64 lower-case hex digits (32 bytes)")]
 Title = Annotated[str, _text(1, 200)]
 Statement = Annotated[str, _text(1, 1000)]
+Description = Annotated[str, _text(2, 32_000)]  # JSON-LD in one line
 Permit = Annotated[str, _text(0, 1000)]  # empty where none is needed
 Day = Annotated[str, _matching(r"|[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])", "a day, YYYY-MM-DD, or empty")]
 Endpoint = Annotated[
@@ -82,7 +83,10 @@ Endpoint = Annotated[
 ]
 OrganisationKind = Annotated[str, _matching("hospital|research|audit", "hospital, research or audit")]
 IdentityRole = Annotated[str, _matching("gateway|researcher|auditor", "gateway, researcher or auditor")]
-Partition = Annotated[str, _matching("train|validation", "train or validation")]
+FindingKind = Annotated[str, _matching("sound|malformed|harmful|unreadable", "sound, malformed, harmful or unreadable")]
+Partition = Annotated[str, _matching("train|validation|test", "train, validation or test")]
+ReleaseKind = Annotated[str, _matching("quality|evaluation", "quality or evaluation")]
+Mode = Annotated[str, _matching("local|distributed|unstated", "local, distributed or unstated")]
 Mechanism = Annotated[str, _matching("gaussian|sampled_gaussian", "gaussian or sampled_gaussian")]
 
 Rounds = Annotated[int, _integer(1, 100_000)]
@@ -98,6 +102,7 @@ Epsilon = Annotated[int, _integer(1, 1_000 * MICRO)]
 DeltaInverse = Annotated[int, _integer(2, 10**15)]
 NoiseMultiplier = Annotated[int, _integer(1_000, 10**6 * MICRO)]
 Share = Annotated[int, _integer(1, MICRO)]
+Fairness = Annotated[int, _integer(MICRO // 2, MICRO)]  # half at least: an attestation weighs a reward and takes none
 Quality = Annotated[int, _integer(0, MICRO)]
 Utility = Annotated[int, _integer(-(10**12), 10**12)]
 SpendSteps = Annotated[int, _integer(1, 1_000_000)]

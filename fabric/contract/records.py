@@ -51,6 +51,87 @@ class TreasuryEntry(TypedDict):
     amount_micro: int
 
 
+class Delegations(TypedDict):
+    """`delegation` mspid: what each organisation lends to a hospital's stake, in micro-tokens (fabric.contract.delegation)."""
+
+    mspid: str
+    by: dict[str, int]
+
+
+class Attestations(TypedDict):
+    """`fairness` mspid: what each auditing organisation attested last, in ppm (fabric.contract.fairness)."""
+
+    mspid: str
+    by: dict[str, int]
+
+
+class Vesting(TypedDict):
+    """`vesting` mspid: rewards that are earned but not due, by round, next first (fabric.contract.vesting)."""
+
+    mspid: str
+    due_micro: list[int]
+
+
+class Slash(TypedDict):
+    """`slash` mspid: bond and unvested rewards, taken on proof, once. `honest` got `share_micro` each, the treasury the rest."""
+
+    mspid: str
+    reason: str
+    evidence_digest: str
+    bond_micro: int
+    vesting_micro: int
+    honest: list[str]
+    share_micro: int
+    treasury_micro: int
+
+
+class Dispute(TypedDict):
+    """`dispute` task round accused, and the event `dispute`.
+
+    phase: seating, opening, finding, revealing or closed; outcome, once closed: guilty, unfounded or lapsed. `committee` are the judges,
+    from the end of `seating` on those that took their seat; `quorum` the holders of the key that open the update.
+    `escrow_micro` is the accuser's bond while it is held, `treasury_micro` what the treasury got: that bond, and deposits of the `fined`.
+    """
+
+    task_id: str
+    round: int
+    accused: str
+    accuser: str
+    reason: str
+    phase: str
+    ciphertext_digest: str
+    committee: list[str]
+    quorum: list[str]
+    clock: dict[str, int]
+    fined: list[str]
+    escrow_micro: int
+    treasury_micro: int
+    outcome: str
+
+
+class DisputeSeat(TypedDict):
+    """`dispute_seat` task round accused mspid: a judge, and the key that the update's shares are sealed to for it."""
+
+    mspid: str
+    sealing_key: str
+
+
+class DisputeShare(TypedDict):
+    """`dispute_share` task round accused mspid: digest of the sealed shares, None where the ciphertext was not to be had."""
+
+    mspid: str
+    digest: str | None
+
+
+class Finding(TypedDict):
+    """`finding` task round accused mspid: what a judge found in the update that it opened. Its commitment stands in `finding_commit`."""
+
+    mspid: str
+    finding: str
+    nonce: str
+    opened_digest: str
+
+
 class Heartbeat(TypedDict):
     """`heartbeat` mspid."""
 
@@ -85,7 +166,7 @@ class Dataset(TypedDict):
 
 
 class Trust(TypedDict):
-    """`trust` mspid: the state of trust.TrustState; `history_ppm` holds the last measured group utilities, oldest first."""
+    """`trust` mspid: the state of trust.TrustState; `history_ppm` holds the last credits for group utility, oldest first."""
 
     mspid: str
     positive: int
@@ -93,13 +174,15 @@ class Trust(TypedDict):
     trust_ppm: int
     streak: int
     history_ppm: list[int]
+    quarantined: bool
 
 
 class TaskTerms(TypedDict):
     """`task` task: what was submitted. Never changes.
 
     permit_expires: the permit's last day, which gateways heed; empty for none. training_limit: heartbeats for which a round waits for a
-    hospital that trains; `heartbeat_limit` where that is more.
+    hospital that trains; `heartbeat_limit` where that is more. mode: where the noise is added, local or distributed; unstated where the
+    document alone says so.
     """
 
     task_id: str
@@ -122,6 +205,19 @@ class TaskTerms(TypedDict):
     normalisation: bool
     permit_expires: str
     training_limit: int
+    mode: str
+
+
+class PrivacyStatement(TypedDict):
+    """`statement` task mspid: what the (ε, δ) of an approval are about; by partition, of which each patient is in one."""
+
+    mspid: str
+    unit: str
+    neighbours: str
+    accountant: str
+    trust_model: dict[str, str]
+    epsilon_micro: dict[str, int]
+    delta_inverse: int
 
 
 class TaskState(TypedDict):
@@ -177,6 +273,56 @@ class Decision(TypedDict):
     cohort_digest: str | None
 
 
+class Withdrawal(TypedDict):
+    """`withdrawal` task mspid digest: a batch of patients' withdrawals, recorded when `round` was the last round opened."""
+
+    task_id: str
+    mspid: str
+    digest: str
+    round: int
+
+
+class Listing(TypedDict):
+    """`listing` listing: what a hospital offers; never changes but for `closed`. `description`: HealthDCAT-AP in JSON-LD, of that digest.
+
+    `price_micro` is what an equal share of an order's reward must come to. Its debit stands in `listing_debit` listing.
+    """
+
+    listing_id: str
+    mspid: str
+    dataset: str
+    digest: str
+    description: str
+    price_micro: int
+    purposes: list[str]
+    legal_bases: list[str]
+    permit_required: bool
+    closed: bool
+
+
+class Offer(TypedDict):
+    """A listing as an order took it up."""
+
+    listing_id: str
+    mspid: str
+    dataset: str
+    digest: str
+    price_micro: int
+
+
+class Order(TypedDict):
+    """`order` task: the offers that a task took up; `outcome` and `paid_micro`, by hospital, once it is settled."""
+
+    task_id: str
+    organisation: str
+    legal_basis: str
+    offers: list[Offer]
+    reward_micro: int
+    settled: bool
+    outcome: str
+    paid_micro: dict[str, int]
+
+
 class KeyShare(TypedDict):
     """`key_share` task attempt mspid: digest of the public key share, and the key that shares for this hospital are sealed to."""
 
@@ -190,6 +336,14 @@ class KeyConfirmation(TypedDict):
 
     mspid: str
     key_digest: str
+
+
+class KeyAccusation(TypedDict):
+    """`key_accusation` task attempt mspid: who, by the evidence with this digest, dealt a false share or accused falsely."""
+
+    mspid: str
+    accused: str
+    evidence: str
 
 
 class SumRecord(TypedDict):
@@ -210,6 +364,20 @@ class Objection(TypedDict):
     attempt: int
 
 
+class FailedQuorum(TypedDict):
+    """A quorum whose shares did not open the sums."""
+
+    attempt: int
+    quorum: list[str]
+
+
+class ShareObjection(TypedDict):
+    """`share_objection` task round attempt mspid: the shares do not open the sums; `accused` gave a malformed one, or is empty."""
+
+    mspid: str
+    accused: str
+
+
 class RoundRecord(TypedDict):
     """`round` task round; round 0 is that of fabric.contract.normalisation.
 
@@ -217,7 +385,7 @@ class RoundRecord(TypedDict):
 
     phase: commit, reveal, sum, decrypt, score_commit, score_reveal, settled or aborted. `sums` are what the aggregator posted last;
     `pinned` are the members each group was first posted with, which no later post of the round may change. `seed` drew the
-    aggregators and the committee, `reveal_seed` the groups and the quorum.
+    aggregators and the committee, `reveal_seed` the groups and the quorum. `quarantined`: of the participants, when the round was opened.
     """
 
     task_id: str
@@ -227,6 +395,8 @@ class RoundRecord(TypedDict):
     turn: int
     participants: list[str]
     absent: list[str]
+    quarantined: list[str]
+    failed_quorums: list[FailedQuorum]
     committed: list[str]
     revealed: list[str]
     scorers: list[str]
@@ -256,11 +426,17 @@ class Spend(TypedDict):
 
 
 class Debit(TypedDict):
-    """`debit` task round mspid."""
+    """`debit` task round mspid, `release` task mspid quality-or-evaluation."""
 
     mspid: str
     dataset: str
     spends: list[Spend]
+
+
+class ListingDebit(Debit):
+    """`listing_debit` listing: what its statistics cost, before they were made."""
+
+    listing_id: str
 
 
 class Commit(TypedDict):
@@ -268,6 +444,13 @@ class Commit(TypedDict):
 
     mspid: str
     digest: str
+
+
+class RoundRoot(TypedDict):
+    """`round_root` task round: the Merkle root over the model before the round and its commitments (fabric.contract.round_roots)."""
+
+    model_digest: str
+    root: str
 
 
 class Reveal(TypedDict):
@@ -339,7 +522,10 @@ class NextRound(TypedDict):
 
 
 class Settlement(TypedDict):
-    """`settlement` task round, and the event `settled`. `next` is None once the task is over; `task_phase` then says how."""
+    """`settlement` task round, and the event `settled`. `next` is None once the task is over; `task_phase` then says how.
+
+    Each of `honest` got `share_micro` of the deposits that the `fined` forfeited; `released_micro` is what fell due of earlier rounds' pay.
+    """
 
     task_id: str
     round: int
@@ -350,6 +536,10 @@ class Settlement(TypedDict):
     disputed: bool
     groups: list[GroupResult]
     hospitals: list[HospitalResult]
+    fined: list[str]
+    honest: list[str]
+    share_micro: int
+    released_micro: dict[str, int]
     budget_micro: int
     remainder_micro: int
     task_phase: str

@@ -15,7 +15,7 @@ from fabric.contract.records import Dataset, GatewayAddress, Identity, Organisat
 from fabric.contract.state import State
 
 HOSPITAL, RESEARCH, AUDIT = "hospital", "research", "audit"
-PARTITIONS = ("train", "validation")
+PARTITIONS = ("train", "validation", "test")
 _MSPID = re.compile(MSPID_PATTERN, re.ASCII)
 
 
@@ -145,7 +145,7 @@ def revoke_identity(call: Call, argument: RevokeIdentity) -> dict[str, Any]:
 
 
 def register_dataset(call: Call, argument: RegisterDataset) -> dict[str, Any]:
-    """Open the two filters. Never changed afterwards: a budget that can be raised is none."""
+    """Open a filter for each partition. Never changed afterwards: a budget that can be raised is none."""
     require_hospital(call)
     if call.state.get("dataset", call.mspid, argument.dataset) is not None:
         raise ContractError("ALREADY_REGISTERED", f"{argument.dataset} is registered already, and its budget is fixed for ever")
@@ -164,6 +164,15 @@ def register_dataset(call: Call, argument: RegisterDataset) -> dict[str, Any]:
         },
     )
     return {"dataset": argument.dataset}
+
+
+def filter_of(state: State, mspid: str, dataset: str, partition: str) -> dict[str, Any]:
+    """The filter of a registered data set. One of contract 1.0 has none for held-out patients, who gave nothing then."""
+    found: dict[str, Any] | None = state.get("filter", mspid, dataset, partition)
+    if found is not None:
+        return found
+    registered: Dataset = state.get("dataset", mspid, dataset)
+    return new_filter(registered["epsilon_micro"], registered["delta_inverse"])
 
 
 def new_filter(epsilon_micro: int, delta_inverse: int) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def rules_number(rules: str) -> tuple[int, int]:
 
 def _terms_of_1_0(terms: Record) -> Record:
     """Tasks of contract 1.0 scale their features by the task file's ranges only, do not say when their permit ends, and wait for nobody."""
-    return {**terms, "normalisation": False, "permit_expires": "", "training_limit": 1}
+    return {**terms, "normalisation": False, "permit_expires": "", "training_limit": 1, "mode": "unstated"}
 
 
 def _debits_told_by_their_records(task_filter: Record) -> Record:
@@ -66,6 +66,23 @@ def _without_digests(decision: Record) -> Record:
     return {**decision, "views_digest": None, "cohort_digest": None}
 
 
+def _paid_at_once(settlement: Record) -> Record:
+    """Contract 1.0 gave what a hospital forfeited to the treasury, and what it earned at once."""
+    hospitals = settlement["hospitals"]
+    fined = [each["mspid"] for each in hospitals if each["deposit_micro"]]
+    released = {each["mspid"]: each["pay_micro"] for each in hospitals if each["pay_micro"]}
+    return {**settlement, "fined": fined, "honest": [], "share_micro": 0, "released_micro": released}
+
+
+def _nobody_quarantined(round_record: Record) -> Record:
+    """Contract 1.0 had no quarantine, and opened no sum again because shares were false."""
+    return {**round_record, "quarantined": [], "failed_quorums": []}
+
+
+def _not_quarantined(trust: Record) -> Record:
+    return {**trust, "quarantined": False}
+
+
 RELEASE = Release(
     "1.1.0",
     2,
@@ -73,5 +90,8 @@ RELEASE = Release(
         ("task", 1): _terms_of_1_0,
         ("task_filter", 1): _debits_told_by_their_records,
         ("decision", 1): _without_digests,
+        ("round", 1): _nobody_quarantined,
+        ("trust", 1): _not_quarantined,
+        ("settlement", 1): _paid_at_once,
     },
 )

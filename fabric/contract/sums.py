@@ -7,6 +7,7 @@ that a group is first posted with are pinned, whoever posts again.
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from fabric.contract import key_wear
 from fabric.contract.arguments import AnyEntries, Attempt, Digest, GroupNumber, Mspid, Round, SomeEntries, Statement, TaskId
 from fabric.contract.caller import Call
 from fabric.contract.errors import ContractError
@@ -17,7 +18,6 @@ from fabric.contract.settlement import settle
 from fabric.contract.tasks import progress_of, terms_of
 
 NO_AGGREGATOR = "every elected aggregator was silent, had too few ciphertexts, or was objected to"
-MOST_HOLDERS_TO_REPLACE = 12
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,9 @@ def post_sums(call: Call, argument: PostSums) -> dict[str, Any]:
     _distinct([entry.group for entry in argument.sums], "sums")
     for entry in argument.sums:
         _check_sum(record, entry)
+    terms, progress = terms_of(call.state, argument.task_id), progress_of(call.state, argument.task_id)
+    if not key_wear.bears(terms, progress, record, len(argument.sums)):
+        return settle(call, terms, progress, record, lost=key_wear.WORN)
     ordered = sorted(argument.sums, key=lambda entry: entry.group)
     record["sums"] = [SumRecord(group=entry.group, members=sorted(entry.members), digest=entry.digest) for entry in ordered]
     record["pinned"] = {**record["pinned"], **{str(entry["group"]): entry["members"] for entry in record["sums"]}}
@@ -126,15 +129,6 @@ def next_aggregator(call: Call, record: RoundRecord) -> dict[str, Any]:
         return settle(call, terms, progress, record, lost=NO_AGGREGATOR)
     record.update({"turn": record["turn"] + 1, "attempt": record["attempt"] + 1, "sums": []})
     return enter(call, record, "sum", record["revealed"])
-
-
-def replacements_allowed(holders: int) -> int:
-    """How often the quorum of a round may be replaced: once, and never among many key holders.
-
-    Who stays in the quorum gives another share of the same sum with another Lagrange coefficient. The two together cancel part of the
-    flooding noise, and more of it the more holders there are: 2^8.5 of 2^28 for 6 holders, 2^23 for 12, all of it for 16.
-    """
-    return 1 if holders <= MOST_HOLDERS_TO_REPLACE else 0
 
 
 def shared(call: Call, record: RoundRecord) -> list[str]:

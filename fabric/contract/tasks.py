@@ -1,9 +1,10 @@
 """Submitting, aborting and closing a task, with its escrow."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
-from fabric.contract import accounts, clock
+from fabric.contract import accounts, clock, key_wear
 from fabric.contract.arguments import (
     Amount,
     Clip,
@@ -13,6 +14,7 @@ from fabric.contract.arguments import (
     Digest,
     Epsilon,
     Members,
+    Mode,
     Permit,
     Rounds,
     Statement,
@@ -21,8 +23,10 @@ from fabric.contract.arguments import (
 )
 from fabric.contract.caller import Call
 from fabric.contract.errors import ContractError
-from fabric.contract.records import Decision, RoundRecord, TaskState, TaskTerms, Undecided
+from fabric.contract.orders import OrderTerms, take_up
+from fabric.contract.records import Decision, RoundRecord, Slash, TaskState, TaskTerms, Undecided
 from fabric.contract.registry import put_owned, roster
+from fabric.contract.slashing import in_good_standing
 from fabric.contract.state import State
 
 OVER = ("finished", "abandoned", "aborted")
@@ -48,6 +52,8 @@ class SubmitTask:
     normalisation: bool = False
     permit_expires: Day = ""
     training_limit: Count = 1
+    mode: Mode = "unstated"
+    order: OrderTerms | None = None
 
 
 @dataclass(frozen=True)
@@ -106,14 +112,19 @@ def decision_of(state: State, task_id: str, mspid: str) -> Decision | None:
 def submit_task(call: Call, argument: SubmitTask) -> dict[str, Any]:
     if call.state.get("task", argument.task_id) is not None:
         raise ContractError("TASK_EXISTS", f"there is a task {argument.task_id} already; choose another id")
-    hospitals = roster(call.state)["hospital"]
+    hospitals = in_good_standing(call.state, _invited(call, argument))
     if len(hospitals) < argument.min_hospitals:
         raise ContractError(
             "TOO_FEW_HOSPITALS",
-            f"{len(hospitals)} hospitals are registered and the task needs {argument.min_hospitals}; lower min_hospitals",
+            f"{len(hospitals)} hospitals may take part and the task needs {argument.min_hospitals}; lower min_hospitals",
         )
+    terms = {name: value for name, value in asdict(argument).items() if name != "order"}
+    record = cast(TaskTerms, {**terms, "organisation": call.mspid, "researcher": call.fingerprint})
+    worn = key_wear.worn_out(record, argument.min_hospitals, first_round=0 if argument.normalisation else 1)
+    if worn:
+        raise ContractError("KEY_WOULD_WEAR_OUT", worn)
     accounts.pay(call.state, call.mspid, -argument.reward_micro)
-    call.state.put("task", (argument.task_id,), {**asdict(argument), "organisation": call.mspid, "researcher": call.fingerprint})
+    call.state.put("task", (argument.task_id,), record)
     for mspid in hospitals:
         put_owned(call.state, mspid, "decision", (argument.task_id, mspid), Undecided(mspid=mspid))
     save(
@@ -138,6 +149,20 @@ def submit_task(call: Call, argument: SubmitTask) -> dict[str, Any]:
     )
     call.state.announce("task_submitted", {"task_id": argument.task_id, "digest": argument.digest, "organisation": call.mspid})
     return {"task_id": argument.task_id}
+
+
+def _invited(call: Call, argument: SubmitTask) -> list[str]:
+    """Who may join: every hospital, or those whose offers the task takes up."""
+    if argument.order is None:
+        return roster(call.state)["hospital"]
+    return take_up(
+        call,
+        argument.task_id,
+        argument.order,
+        purpose=argument.purpose,
+        permit=argument.permit,
+        reward_micro=argument.reward_micro,
+    )
 
 
 def abort_task(call: Call, argument: AbortTask) -> dict[str, Any]:
@@ -165,8 +190,8 @@ def close(state: State, terms: TaskTerms, progress: TaskState, phase: str, reaso
     return refund
 
 
-def abandon(call: Call, terms: TaskTerms, progress: TaskState, reason: str) -> dict[str, Any]:
-    """End a task that has no round open, for lack of hospitals or of a key."""
+def abandon(call: Call, terms: TaskTerms, progress: TaskState, reason: str, *, slashed: Sequence[Slash] = ()) -> dict[str, Any]:
+    """End a task that has no round open, for lack of hospitals or of a key. `slashed`: whom this transaction has slashed."""
     refund = close(call.state, terms, progress, "abandoned", reason)
-    call.state.announce("task_abandoned", {"task_id": terms["task_id"], "reason": reason, "refund_micro": refund})
+    call.state.announce("task_abandoned", {"task_id": terms["task_id"], "reason": reason, "refund_micro": refund, "slashed": list(slashed)})
     return {"task_id": terms["task_id"], "round": progress["round"], "phase": "abandoned"}

@@ -1,6 +1,7 @@
 """Evidence about single transactions: gathered while the whole ledger is verified, and checked where there is no ledger."""
 
 import datetime
+from collections.abc import Callable
 from pathlib import Path
 
 from cryptography import x509
@@ -17,7 +18,7 @@ from fabric.validation import Judged
 from fabric.verify import VerifiedBlock
 from gateway.auditor.checkpoints import read_checkpoint, read_file, write_file
 from gateway.auditor.export import BlockSource
-from gateway.auditor.verify import Auditor, Progress, audit_blocks, no_progress
+from gateway.auditor.verify import Auditor, AuditReport, Progress, audit_blocks, no_progress
 from gateway.errors import InputError, VerificationFailed
 from gateway.toml_file import FilePath, Section, read, validate
 
@@ -30,11 +31,15 @@ class RootsFile(Section):
 
 
 class Gathering:
-    """Collects, block by block, what evidence about one transaction needs up to a checkpoint's block, or to the last one."""
+    """Collects, block by block, what evidence about one transaction needs up to a checkpoint's block, or to the last one.
 
-    def __init__(self, tx_id: str, last: int | None) -> None:
-        self._tx_id = tx_id
+    `wanted` tells by its id whether a transaction is the one, and is asked once it has been seen; `name` is for the sentence if none was.
+    """
+
+    def __init__(self, wanted: Callable[[str], bool], last: int | None, name: str) -> None:
+        self._wanted = wanted
         self._last = last
+        self._name = name
         self._configurations: list[str] = []
         self._found: tuple[int, Judged, str] | None = None  # position, judgement, block
         self._data_hashes: list[str] = []
@@ -54,11 +59,11 @@ class Gathering:
         """What to sign; raise InputError if the transaction was not found."""
         if self._found is None:
             until = "" if self._last is None else f" up to block {self._last}, which is the checkpoint's"
-            raise InputError(f"the ledger holds no call of a contract with the transaction id {self._tx_id}{until}")
+            raise InputError(f"the ledger holds no {self._name}{until}")
         position, judged, block = self._found
         return Content(
             channel=channel,
-            tx_id=self._tx_id,
+            tx_id=judged.tx_id,
             code=transaction_pb2.TxValidationCode.Name(judged.code),
             position=position,
             configurations=tuple(self._configurations),
@@ -70,7 +75,7 @@ class Gathering:
 
     def _is_better(self, judged: Judged) -> bool:
         """The transaction that took effect, else the first with the id: later ones are replays."""
-        if judged.tx_id != self._tx_id or not isinstance(judged.transaction, EndorserTransaction) or judged.creator is None:
+        if not self._wanted(judged.tx_id) or not isinstance(judged.transaction, EndorserTransaction) or judged.creator is None:
             return False
         return self._found is None or (judged.valid and not self._found[1].valid)
 
@@ -91,7 +96,9 @@ async def prove(
     Raises VerificationFailed if the ledger does not verify or the evidence would not, InputError, and the client's errors.
     """
     given = read_checkpoint(checkpoint) if checkpoint else None
-    gathering = Gathering(tx_id, given.number if given else None)
+    gathering = Gathering(
+        lambda found: found == tx_id, given.number if given else None, f"call of a contract with the transaction id {tx_id}"
+    )
 
     def accept(auditor: Auditor, block: common_pb2.Block, examined: ExaminedBlock) -> None:
         gathering.take(block, auditor.accept(block, examined))
@@ -99,26 +106,34 @@ async def prove(
     report = await audit_blocks(client, accept, [given] if given else [], processes, progress)
     if not report.verified:
         raise VerificationFailed(f"nothing can be proved, for {report.finding}")
-    genesis_hash = bytes.fromhex(report.genesis_hash)
-    end = (
-        given.statement.data
-        if given and given.statement
-        else sign_checkpoint(
-            identity,
-            channel=report.channel,
-            height=report.height,
-            genesis_hash=genesis_hash,
-            block_hash=bytes.fromhex(report.last_hash),
-            made_at=now,
-        )
-    )
-    data = sign_evidence(identity, gathering.content(report.channel, end, now))
-    try:
-        proven = verify_evidence(data, genesis_hash=genesis_hash)  # nobody should have to learn elsewhere that it proves nothing
-    except EvidenceError as error:
-        raise VerificationFailed(f"evidence about {tx_id} would not convince anybody: {error.reason}") from error
+    end = given.statement.data if given and given.statement else end_of(report, identity, now=now)
+    data, proven = evidence(gathering, report, identity, end=end, now=now)
     write_file(path, data)
     return proven
+
+
+def end_of(report: AuditReport, identity: SigningIdentity, *, now: datetime.datetime) -> bytes:
+    """A new signed checkpoint of the newest block that was verified."""
+    return sign_checkpoint(
+        identity,
+        channel=report.channel,
+        height=report.height,
+        genesis_hash=bytes.fromhex(report.genesis_hash),
+        block_hash=bytes.fromhex(report.last_hash),
+        made_at=now,
+    )
+
+
+def evidence(
+    gathering: Gathering, report: AuditReport, identity: SigningIdentity, *, end: bytes, now: datetime.datetime
+) -> tuple[bytes, Proven]:
+    """The evidence's bytes, and what they prove; raise InputError if nothing was gathered, VerificationFailed if they prove nothing."""
+    data = sign_evidence(identity, gathering.content(report.channel, end, now))
+    try:
+        # Nobody should have to learn elsewhere that it proves nothing.
+        return data, verify_evidence(data, genesis_hash=bytes.fromhex(report.genesis_hash))
+    except EvidenceError as error:
+        raise VerificationFailed(f"the evidence would not convince anybody: {error.reason}") from error
 
 
 def check_proof(path: Path, *, genesis_hash: bytes | None = None, roots: Path | None = None) -> Proven:

@@ -1,6 +1,8 @@
 """A task's story: every transaction about it in ledger order, in one line for people, with who signed it and who endorsed it."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -8,8 +10,11 @@ from typing import Any
 from fabric_protos.common import common_pb2
 
 from fabric.checkpoint import Checkpoint
-from fabric.verify import Verifier, verified
+from fabric.verify import Verifier
 from gateway.auditor.calls import CONTRACT, ContractCall, contract_calls
+from gateway.auditor.export import BlockSource
+from gateway.auditor.known_ids import IdsOnDisk
+from gateway.auditor.state_on_disk import StateOnDisk
 
 _TOKEN = 1_000_000
 _MICRO = 1_000_000
@@ -52,16 +57,43 @@ class TrailEntry:
         return {**asdict(self), "time": self.time.isoformat() if self.time else None, "took_effect": self.took_effect}
 
 
-def trail(
-    blocks: Iterable[common_pb2.Block], task_id: str, *, contract: str = CONTRACT, checkpoints: Sequence[Checkpoint] = ()
-) -> list[TrailEntry]:
+def trail(blocks: Iterable[common_pb2.Block], task_id: str, *, checkpoints: Sequence[Checkpoint] = ()) -> list[TrailEntry]:
     """The story of a task; empty if the ledger knows no such task. The blocks are verified on the way: VerificationError."""
-    verifier = Verifier(checkpoints=checkpoints)
-    told = []
-    for block in verified(blocks, verifier):
-        told += [_entry(call) for call in contract_calls(block, contract) if _concerns(call, task_id)]
-    verifier.result()  # a story that ends before a checkpoint is not the whole one
-    return told
+    with _listening(task_id, checkpoints) as listener:
+        for block in blocks:
+            listener.accept(block)
+        return listener.story()
+
+
+async def trail_of_ledger(client: BlockSource, task_id: str, *, checkpoints: Sequence[Checkpoint] = ()) -> list[TrailEntry]:
+    """`trail` of all blocks that the ledger has now, as it delivers them. Raises the client's errors, too."""
+    height = await client.height()
+    with _listening(task_id, checkpoints) as listener:
+        async for block in client.blocks(start=0, stop=height - 1):
+            await asyncio.to_thread(listener.accept, block)
+        return listener.story()
+
+
+class _Listener:
+    """Verifies blocks one after the other, and keeps what concerns one task."""
+
+    def __init__(self, task_id: str, verifier: Verifier) -> None:
+        self._task_id, self._verifier = task_id, verifier
+        self._told: list[TrailEntry] = []
+
+    def accept(self, block: common_pb2.Block) -> None:
+        verified = self._verifier.accept(block)
+        self._told += [_entry(call) for call in contract_calls(verified, CONTRACT) if _concerns(call, self._task_id)]
+
+    def story(self) -> list[TrailEntry]:
+        self._verifier.result()  # a story that ends before a checkpoint is not the whole one
+        return self._told
+
+
+@contextmanager
+def _listening(task_id: str, checkpoints: Sequence[Checkpoint]) -> Iterator[_Listener]:
+    with IdsOnDisk() as known, StateOnDisk() as state:
+        yield _Listener(task_id, Verifier(checkpoints=checkpoints, known=known, state=state))
 
 
 def _concerns(call: ContractCall, task_id: str) -> bool:
@@ -89,17 +121,28 @@ def _entry(call: ContractCall) -> TrailEntry:
 def _text(call: ContractCall) -> str:
     teller = _EVENTS.get(call.event) or _FUNCTIONS.get(call.function)
     try:
-        return teller(call) if teller else f"{call.mspid} called {call.function}"
+        told = teller(call) if teller else f"{call.mspid} called {call.function}"
+        return told + "".join(_slashed(one) for one in call.payload.get("slashed", []))
     except (KeyError, TypeError):
         return f"{call.mspid} called {call.function}"
+
+
+def _slashed(slashed: Mapping[str, Any]) -> str:
+    lost = slashed["bond_micro"] + slashed["vesting_micro"]
+    return f"; {slashed['mspid']} lost {_tokens(lost)} and is ejected: {slashed['reason']}, proof {slashed['evidence_digest'][:_SHORT]}"
 
 
 def _submitted(call: ContractCall) -> str:
     task = call.argument
     return (
         f'{call.mspid} submitted task {task["task_id"]}, "{task["title"]}", for {task["purpose"]}: {task["rounds"]} rounds, '
-        f"ε {_micro(task['epsilon_micro'])}, reward {_tokens(task['reward_micro'])}, document {task['digest'][:_SHORT]}"
+        f"ε {_micro(task['epsilon_micro'])}, reward {_tokens(task['reward_micro'])}, document {task['digest'][:_SHORT]}{_ordered(task)}"
     )
+
+
+def _ordered(task: Mapping[str, Any]) -> str:
+    order = task.get("order")
+    return "" if order is None else f", an order of {', '.join(order['listings'])} on the basis of {order['legal_basis']}"
 
 
 def _approved(call: ContractCall) -> str:
@@ -124,16 +167,43 @@ def _key_share(call: ContractCall) -> str:
     return f"{call.mspid} committed to its share of the key, attempt {call.argument['attempt']}"
 
 
+def _shares_objected(call: ContractCall) -> str:
+    accused = call.argument.get("accused")
+    return f"{call.mspid} found that the shares do not open the sums" + (f": {accused}'s is malformed" if accused else "")
+
+
+def _dealer_accused(call: ContractCall) -> str:
+    return f"{call.mspid} accused {call.argument['accused']} in the key ceremony, evidence {call.argument['evidence'][:_SHORT]}"
+
+
 def _key_confirmed(call: ContractCall) -> str:
     return f"{call.mspid} confirmed the joint key {call.argument['key_digest'][:_SHORT]}"
 
 
 def _debited(call: ContractCall) -> str:
-    spends = "; ".join(
+    return f"{_round(call)}: {call.mspid} debited its privacy budget ({_spends(call)})"
+
+
+def _release_debited(call: ContractCall) -> str:
+    what = {"quality": "the quality of its data", "evaluation": "its evaluation of the model"}[call.argument["release"]]
+    return f"{call.mspid} debited its privacy budget for {what} ({_spends(call)})"
+
+
+def _spends(call: ContractCall) -> str:
+    return "; ".join(
         f"{spend['partition']}: {spend['steps']} × {spend['mechanism']}, σ {_micro(spend['noise_multiplier_micro'])}"
         for spend in call.argument["spends"]
     )
-    return f"{_round(call)}: {call.mspid} debited its privacy budget ({spends})"
+
+
+def _withdrawn(call: ContractCall) -> str:
+    batch, after = call.payload["digest"][:_SHORT], call.payload["round"]
+    return f"{call.mspid} recorded withdrawals of consent after round {after} was opened, batch {batch}"
+
+
+def _order_settled(call: ContractCall) -> str:
+    paid = ", ".join(f"{mspid} {_tokens(amount)}" for mspid, amount in sorted(call.payload["paid_micro"].items()))
+    return f"{call.mspid} settled the order, whose task is {call.payload['outcome']}; earned: {paid}"
 
 
 def _committed(call: ContractCall) -> str:
@@ -184,6 +254,8 @@ def _settled(call: ContractCall) -> str:
     outcome = "accepted" if settlement["accepted"] else f"not accepted ({settlement['reason']})"
     paid = ", ".join(f"{entry['mspid']} {_tokens(entry['pay_micro'])}" for entry in settlement["hospitals"] if entry["pay_micro"])
     fined = ", ".join(f"{entry['mspid']} {_tokens(entry['deposit_micro'])}" for entry in settlement["hospitals"] if entry["deposit_micro"])
+    if share := settlement.get("share_micro"):
+        fined += f", of which {_tokens(share)} to each of {', '.join(settlement['honest'])}"
     after = "" if settlement["task_phase"] == "rounds" else f"; the task is {settlement['task_phase']}"
     return (
         f"round {settlement['round']}: settled, candidate {outcome}; paid: {paid or 'nobody'}{f'; fined: {fined}' if fined else ''}{after}"
@@ -223,11 +295,16 @@ _FUNCTIONS: dict[str, Callable[[ContractCall], str]] = {
     "reject_task": _rejected,
     "commit_key_share": _key_share,
     "confirm_key": _key_confirmed,
+    "accuse_dealer": _dealer_accused,
     "debit": _debited,
+    "debit_release": _release_debited,
+    "record_withdrawals": _withdrawn,
+    "settle_order": _order_settled,
     "commit": _committed,
     "reveal": _revealed,
     "post_sums": _summed,
     "post_share": _shared,
+    "object_shares": _shares_objected,
     "object_sums": _objected,
     "post_candidate": _candidate,
     "commit_scores": _scores_committed,

@@ -14,12 +14,15 @@ from fabric.examination import ExaminedBlock
 from fabric.lifecycle import NAMESPACE, MalformedDefinition, read_definition
 from fabric.validation import KnownTransactions
 from fabric.verify import Step, VerificationError, VerifiedBlock, Verifier
+from fabric.worldstate import WorldState
 from gateway.auditor.budgets import BudgetBook
 from gateway.auditor.calls import CONTRACT, ContractCall, contract_calls
 from gateway.auditor.examiners import Examiners, Ready, cores
 from gateway.auditor.export import BlockSource, read_blocks
 from gateway.auditor.known_ids import IdsOnDisk
 from gateway.auditor.resumption import AuditState, Resumption
+from gateway.auditor.round_roots import RootBook
+from gateway.auditor.state_on_disk import StateOnDisk
 from gateway.auditor.tokens import TokenBook
 from gateway.auditor.trust import TrustBook
 from gateway.errors import InputError
@@ -89,7 +92,7 @@ class AuditReport:
 
 
 class Auditor:
-    """Audits blocks one after the other; memory grows with the ledger's state, and with what `known` keeps of each transaction.
+    """Audits blocks one after the other; memory grows with what `state` keeps of each key, and `known` of each transaction.
 
     `rules`: the last of the contract that the books can compute again.
     """
@@ -100,28 +103,31 @@ class Auditor:
         contract: str = CONTRACT,
         checkpoints: Sequence[Checkpoint] = (),
         known: KnownTransactions | None = None,
+        state: WorldState | None = None,
         rules: str = RELEASE.rules,
     ) -> None:
-        self._verifier = Verifier(checkpoints=checkpoints, known=known)
+        self._verifier = Verifier(checkpoints=checkpoints, known=known, state=state)
         self._resumed_at = 0
         self._contract = contract
         self._trust = TrustBook()
         self._tokens = TokenBook(self._trust)
         self._budgets = BudgetBook()
+        self._roots = RootBook()
         self._unreadable: list[str] = []
         self._rules = rules
         self._unknown_rules: set[str] = set()
         self._contracts: list[InForce] = []
 
     @classmethod
-    def resumed(cls, before: AuditState, *, checkpoints: Sequence[Checkpoint], known: KnownTransactions) -> "Auditor":
-        """An auditor that knows what another knew when it ended; raise what `Verifier.resumed` raises."""
+    def resumed(cls, before: AuditState, *, checkpoints: Sequence[Checkpoint], known: KnownTransactions, state: WorldState) -> "Auditor":
+        """An auditor that knows what another knew when it ended, with its `known` and `state`; raise what `Verifier.resumed` raises."""
         auditor = cls()
-        auditor._verifier = Verifier.resumed(before.position, before.state, checkpoints=checkpoints, known=known)
+        auditor._verifier = Verifier.resumed(before.position, state, checkpoints=checkpoints, known=known)
         auditor._resumed_at = before.position.height
         auditor._trust.restore(before.books["trust"])
         auditor._tokens.restore(before.books["tokens"])
         auditor._budgets.restore(before.books["budgets"])
+        auditor._roots.restore(before.books["roots"])
         auditor._contracts = [decode(InForce, one, strict=True) for one in before.books["contracts"]]
         return auditor
 
@@ -132,9 +138,10 @@ class Auditor:
             "trust": self._trust.saved,
             "tokens": self._tokens.saved,
             "budgets": self._budgets.saved,
+            "roots": self._roots.saved,
             "contracts": [asdict(one) for one in self._contracts],
         }
-        return AuditState(self._verifier.position, self._verifier.state, books)
+        return AuditState(self._verifier.position, books)
 
     @property
     def height(self) -> int:
@@ -164,6 +171,7 @@ class Auditor:
         trust = self._differences(self._trust)
         tokens = self._differences(self._tokens)
         budgets = self._differences(self._budgets)
+        roots = self._differences(self._roots)
         readable = not self._unreadable
         ledger = self._verifier.summary()
         return AuditReport(
@@ -181,7 +189,7 @@ class Auditor:
             step="" if failure is None else failure.step.name,
             reason="" if failure is None else failure.reason,
             recomputed=Recomputed(trust=readable and not trust, balances=readable and not tokens, budgets=readable and not budgets),
-            problems=(*self._unreadable, *trust, *tokens, *budgets),
+            problems=(*self._unreadable, *trust, *tokens, *budgets, *roots),
             resumed_at=self._resumed_at,
         )
 
@@ -195,7 +203,7 @@ class Auditor:
         if found is not None and (not self._contracts or self._contracts[-1].sequence != found.sequence):
             self._contracts.append(InForce(found.version, found.sequence, block))
 
-    def _differences(self, book: TrustBook | TokenBook | BudgetBook) -> list[str]:
+    def _differences(self, book: TrustBook | TokenBook | BudgetBook | RootBook) -> list[str]:
         # Books that could not follow every call would find fault with all that these have changed.
         return [] if self._unknown_rules else book.differences(self._verifier.state, self._contract)
 
@@ -218,6 +226,7 @@ class Auditor:
             self._trust.observe(call)  # before the tokens: pay follows from trust
             self._tokens.observe(call)
             self._budgets.observe(call)
+            self._roots.observe(call)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             # Endorsers signed a result that the contract's rules cannot give: a finding, not a reason to stop.
             self._unreadable.append(f"block {call.block}: {call.function} {call.tx_id[:16]} is not a call this contract makes ({error!r})")
@@ -253,17 +262,17 @@ async def audit_blocks(
 ) -> AuditReport:
     """`verify_ledger` for callers that look at the blocks themselves: `accept` gives each to the auditor."""
     height = await client.height()
-    with IdsOnDisk() as known, Examiners(processes or cores()) as examiners:
+    with IdsOnDisk() as known, StateOnDisk() as state, Examiners(processes or cores()) as examiners:
 
         def accept_all(blocks: Iterable[Ready]) -> None:
             for block, examined in blocks:
                 accept(auditor, block, examined)
 
-        auditor = Auditor(checkpoints=checkpoints, known=known)
+        auditor = Auditor(checkpoints=checkpoints, known=known, state=state)
         try:
-            before = resumption.read(known) if resumption else None
+            before = resumption.read(known, state) if resumption else None
             if before is not None:
-                auditor = Auditor.resumed(before, checkpoints=checkpoints, known=known)
+                auditor = Auditor.resumed(before, checkpoints=checkpoints, known=known, state=state)
                 _refuse_rollback(before, height)
             seen = before.position.height if before else 0
             async for block in client.blocks(start=max(seen - 1, 0), stop=height - 1):
@@ -278,7 +287,7 @@ async def audit_blocks(
             return auditor.report(error)
         report = auditor.report()
         if resumption and report.verified:
-            resumption.write(auditor.knowledge, known)
+            resumption.write(auditor.knowledge, known, state)
         return report
 
 
@@ -302,8 +311,8 @@ def verify_file(
 
     `processes` as for `verify_ledger`; `progress` is told how many bytes are verified, of how many.
     """
-    with IdsOnDisk() as known, Examiners(processes or cores()) as examiners:
-        auditor = Auditor(checkpoints=checkpoints, known=known)
+    with IdsOnDisk() as known, StateOnDisk() as state, Examiners(processes or cores()) as examiners:
+        auditor = Auditor(checkpoints=checkpoints, known=known, state=state)
         try:
             size, done = path.stat().st_size, 0
             for block, examined in examiners.examined(read_blocks(path)):

@@ -1,21 +1,22 @@
 """`consortium audit`: what an auditor asks of the ledger, trusting nobody."""
 
 import datetime
+import hashlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from fabric.contract.accounts import TOKEN
+from gateway.cli.consent import check_consent, consent
 from gateway.cli.evidence import check_proof, checkpoint, processes_option, prove
-from gateway.cli.options import PathType, format_option, task_id_option
-from gateway.cli.output import Result
+from gateway.cli.options import PathType, config_option, format_option, format_or_csv_option, speaks_csv, task_id_option
+from gateway.cli.output import Result, table
+from gateway.config import MICRO
 from gateway.errors import InputError, VerificationFailed
 
 if TYPE_CHECKING:  # verification loads what other verbs do not need
-    from fabric_protos.common import common_pb2
-
-    from fabric.client.gateway import Gateway
     from gateway.auditor.resumption import Resumption
     from gateway.auditor.verify import AuditReport
 
@@ -31,7 +32,7 @@ def audit() -> None:
     """Verify the ledger, keep evidence of it, and read a task's story."""
 
 
-for evidence_verb in (checkpoint, prove, check_proof):
+for evidence_verb in (checkpoint, prove, check_proof, consent, check_consent):
     audit.add_command(evidence_verb)
 
 
@@ -106,15 +107,76 @@ def task_trail(config: Path | None, blocks: Path | None, kept: tuple[Path, ...],
     """Tell a task's story in order, with who signed what; the blocks are verified on the way."""
     from gateway.auditor.checkpoints import read_checkpoints
     from gateway.auditor.export import read_blocks
-    from gateway.auditor.trail import trail
+    from gateway.auditor.trail import trail, trail_of_ledger
     from gateway.cli.connected import with_client
 
     from_file, checkpoints = _from_file(config, blocks), read_checkpoints(kept)
-    told = read_blocks(_given(blocks)) if from_file else with_client(_given(config), lambda client, _: _all_blocks(client))
-    entries = trail(told, task_id, checkpoints=checkpoints)
+    if from_file:
+        entries = trail(read_blocks(_given(blocks)), task_id, checkpoints=checkpoints)
+    else:
+        entries = with_client(_given(config), lambda client, _: trail_of_ledger(client, task_id, checkpoints=checkpoints))
     if not entries:
         raise InputError(f"the ledger holds nothing about a task {task_id}; `consortium task list` names the tasks")
     return Result([entry.as_json() for entry in entries], [entry.line for entry in entries])
+
+
+@audit.command()
+@ledger_option
+@blocks_option
+@click.option("--organisation", metavar="MSPID", help="Only this one's lines; the treasury's are those of `consortium`.")
+@format_or_csv_option
+def tokens(config: Path | None, blocks: Path | None, organisation: str | None) -> Result:
+    """State every movement of tokens, for finance; the ledger is audited on the way."""
+    from gateway.auditor.token_statement import as_csv, statement_of_file, statement_of_ledger
+    from gateway.cli.connected import with_client
+
+    if _from_file(config, blocks):
+        entries = statement_of_file(_given(blocks))
+    else:
+        entries = with_client(_given(config), lambda client, _: statement_of_ledger(client))
+    entries = [entry for entry in entries if organisation in (None, entry.organisation)]
+    if speaks_csv():
+        return Result(None, as_csv(entries).splitlines())
+    header = ("block", "organisation", "account", "what", "task", "round", "tokens", "then")
+    rows = [
+        (
+            entry.block,
+            entry.organisation,
+            entry.account,
+            entry.what,
+            entry.task_id,
+            "" if entry.round is None else entry.round,
+            f"{entry.amount_micro / TOKEN:.6f}",
+            f"{entry.after_micro / TOKEN:.6f}",
+        )
+        for entry in entries
+    ]
+    return Result([asdict(entry) for entry in entries], table(header, rows))
+
+
+@audit.command()
+@config_option
+@click.option("--hospital", required=True, metavar="MSPID", help="Whom it is about.")
+@click.option("--fairness", type=click.FloatRange(0.5, 1.0), required=True, metavar="F", help="0.5 to 1, a factor of its rewards.")
+@click.option("--evidence", type=PathType(), required=True, metavar="FILE", help="The report, of which the ledger gets the digest.")
+@format_option
+def attest(config: Path, hospital: str, fairness: float, evidence: Path) -> Result:
+    """Attest how fair a hospital's part was found off the ledger; replaces what the same organisation attested before."""
+    from gateway.cli.connected import with_ledger
+
+    try:
+        digest = hashlib.sha256(evidence.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"cannot read {evidence}: {error.strerror}; name the report that the attestation rests on") from error
+    fairness_ppm = round(fairness * MICRO)
+    receipt = with_ledger(config, lambda ledger: ledger.attest_fairness(mspid=hospital, fairness_ppm=fairness_ppm, evidence_digest=digest))
+    return Result(
+        {"tx_id": receipt.tx_id, "evidence_digest": digest, **receipt.result},
+        [
+            f"attested: {hospital} {fairness_ppm / MICRO:g}, on a report with SHA-256 {digest}",
+            "keep the report; the ledger has its digest alone",
+        ],
+    )
 
 
 def _from_file(config: Path | None, blocks: Path | None) -> bool:
@@ -135,11 +197,6 @@ def _resumption(config: Path, path: Path | None) -> "Resumption | None":
 def _given(path: Path | None) -> Path:
     assert path is not None  # _from_file has seen that the one of both that is used was given
     return path
-
-
-async def _all_blocks(client: "Gateway") -> "list[common_pb2.Block]":
-    height = await client.height()
-    return [block async for block in client.blocks(start=0, stop=height - 1)]
 
 
 def _lines(report: "AuditReport") -> list[str]:

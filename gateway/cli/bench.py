@@ -14,10 +14,13 @@ if TYPE_CHECKING:  # loaded by the verb that needs it
     from gateway.bench.results import BenchReport
 
 VERBS = {
+    "attacks": "gateway.cli.bench_attacks:attacks",
     "fhir": "gateway.cli.bench_fhir:fhir",
     "ledger": "gateway.cli.bench_ledger:ledger",
     "models": "gateway.cli.bench_models:models",
     "round": "gateway.cli.bench_round:aggregation_round",
+    "training": "gateway.cli.bench_training:training",
+    "trust": "gateway.cli.bench_trust:trust",
 }
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gateway.cli.consent import erase, opening
 from gateway.cli.export import export
 from gateway.cli.options import PathType, format_option, speaks_json
 from gateway.cli.output import Result, table
@@ -21,6 +22,7 @@ if TYPE_CHECKING:  # reading FHIR loads what other verbs do not need
     from gateway.fhir.concept_maps import ConceptMaps
     from gateway.fhir.elements import FhirVersion
     from gateway.fhir.extract import Extracted, LeftOut
+    from gateway.fhir.store import StorePlace
     from gateway.fhir.views import CompiledView
     from gateway.task_file import TaskFile
     from privacy.normalisation import InputNormalisation
@@ -32,7 +34,10 @@ maps_option = click.option(
     "--concept-maps", type=PathType(), metavar="DIR", help="Folder of ConceptMaps that translate the hospital's own codes."
 )
 consent_option = click.option(
-    "--config", type=PathType(), metavar="FILE", help="A hospital's configuration, whose [consent] says who is left out."
+    "--config",
+    type=PathType(),
+    metavar="FILE",
+    help="A hospital's configuration: who is left out ([consent]), and where the state folder is that knows what was validated before.",
 )
 version_option = click.option(
     "--fhir-version", type=click.Choice(["R4", "R5"]), default="R4", show_default=True, help="Release of FHIR that the files follow."
@@ -46,6 +51,8 @@ def data() -> None:
 
 data.add_command(export)
 data.add_command(export_records)
+data.add_command(opening)
+data.add_command(erase)
 
 
 @data.command()
@@ -129,16 +136,17 @@ def check(
     from gateway.task_file import load
 
     found = None if task is None else load(task)
-    if found is None and (model is not None or config is not None):
-        raise click.UsageError("--model and --config belong to --task: they say who is in it, and how they compare")
+    if found is None and model is not None:
+        raise click.UsageError("--model belongs to --task: it tells how the task's patients compare")
     report = check_folder(
         source,
         found,
         quarantine=quarantine,
         version=fhir_version,
         maps=_maps(concept_maps),
-        left_out=_left_out(config, source),
+        left_out=None if found is None else _left_out(config, source),
         federation=None if found is None or model is None else _federation(model, found),
+        store=_store(config),
     )
     if html is not None:
         _write_page(report, html, title=f"Data of {source.resolve().name}")
@@ -187,7 +195,8 @@ def _extract(folder: Path, task: Path, quarantine: Path | None, concept_maps: Pa
     from gateway.fhir.extract import extract
     from gateway.task_file import load
 
-    return extract(load(task), folder, quarantine=quarantine, maps=_maps(concept_maps), left_out=_left_out(config, folder))
+    maps, left_out = _maps(concept_maps), _left_out(config, folder)
+    return extract(load(task), folder, quarantine=quarantine, maps=maps, left_out=left_out, store=_store(config))
 
 
 def _maps(folder: Path | None) -> "ConceptMaps | None":
@@ -202,6 +211,13 @@ def _left_out(config: Path | None, folder: Path) -> "LeftOut | None":
 
     section = None if config is None else load_gateway_config(config).consent
     return None if section is None else section.source(folder).read(datetime.now(UTC)).left_out
+
+
+def _store(config: Path | None) -> "StorePlace | None":
+    """Where a hospital keeps what was validated."""
+    from gateway.config import load_gateway_config
+
+    return None if config is None else load_gateway_config(config).store
 
 
 def _federation(path: Path, task: "TaskFile") -> "InputNormalisation":
@@ -261,6 +277,7 @@ def _lines(report: "CheckReport") -> list[str]:
         f"for the task: {task.patients} patients, {task.positive} with the label, {task.negative} without",
         *(f"left out for lack of consent: {count} patients, {reason}" for reason, count in task.left_out.items()),
         f"quality {task.quality_ppm / 10_000:.1f} %",
+        *(f"look at: {warning}" for warning in task.warnings()),
         "",
         *table(("feature", "missing", "outside its bounds", "clamped"), features),
     ]

@@ -92,11 +92,12 @@ def check_proof(file: Path, genesis_hash: str | None, roots: Path | None) -> Res
 
     if genesis_hash is None and roots is None:
         raise click.UsageError("give --genesis-hash, --roots or both: evidence that vouches for itself proves nothing")
-    proven = check(file, genesis_hash=None if genesis_hash is None else _hash(genesis_hash), roots=roots)
+    proven = check(file, genesis_hash=None if genesis_hash is None else hash_of(genesis_hash), roots=roots)
     return Result(_data(proven), _lines(proven))
 
 
-def _hash(text: str) -> bytes:
+def hash_of(text: str) -> bytes:
+    """What `--genesis-hash` names; raise click.UsageError."""
     try:
         value = bytes.fromhex(text)
     except ValueError:

@@ -19,7 +19,16 @@ class PathType(click.Path):
 
 def format_option(function: Function) -> Function:
     """`--format`. No verb takes it as an argument: the entry prints results and errors, and `speaks_json` tells who prints progress."""
-    choice = click.Choice(["text", "json"])
+    return _format(["text", "json"], function)
+
+
+def format_or_csv_option(function: Function) -> Function:
+    """`--format` of a verb whose result may also go into a spreadsheet; see `speaks_csv`."""
+    return _format(["text", "json", "csv"], function)
+
+
+def _format(forms: list[str], function: Function) -> Function:
+    choice = click.Choice(forms)
     return click.option("--format", type=choice, default="text", expose_value=False, callback=_remember, help="Output form.")(function)
 
 
@@ -30,6 +39,11 @@ def _remember(context: click.Context, _: click.Parameter, value: str) -> None:
 def speaks_json() -> bool:
     """Whether standard output belongs to a program in the verb that runs now."""
     return bool(click.get_current_context().meta[_FORMAT] == "json")
+
+
+def speaks_csv() -> bool:
+    """Whether the verb that runs now is to print a table for a spreadsheet."""
+    return bool(click.get_current_context().meta[_FORMAT] == "csv")
 
 
 def config_option(function: Function) -> Function:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:  # loaded by the verb that needs it
 
 _SHORT = 12  # hex digits of a digest that people compare by eye
 
+_SECONDS = click.FloatRange(0, min_open=True)
+
 document_option = click.option("--document", type=PathType(), required=True, metavar="FILE", help="The task file that was submitted.")
 
 
@@ -35,18 +37,36 @@ def task() -> None:
 @click.option(
     "--patients", type=click.IntRange(1), metavar="N", help="Training patients of a hospital; default: the fewest that the task takes."
 )
+@click.option("--seconds", type=_SECONDS, metavar="N", help="Also tell the best rounds and local steps that end within this time.")
+@click.option("--step-seconds", type=_SECONDS, metavar="N", help="With --seconds: what a local step takes the slowest hospital.")
+@click.option("--encryption-seconds", type=_SECONDS, metavar="N", help="With --seconds: encrypting, summing and opening a round.")
+@click.option("--ledger-seconds", type=_SECONDS, metavar="N", help="With --seconds: the ledger calls of a round.")
 @format_option
-def plan(document: Path, config: Path, patients: int | None) -> Result:
+def plan(
+    document: Path,
+    config: Path,
+    patients: int | None,
+    seconds: float | None,
+    step_seconds: float | None,
+    encryption_seconds: float | None,
+    ledger_seconds: float | None,
+) -> Result:
     """Tell what a task would cost each hospital's data, and whether that fits, before it is submitted."""
+    from gateway.researcher.round_plan import RoundSeconds, best_schedule
     from gateway.researcher.task_plan import plan as judge
     from gateway.task_file import parse
+
+    measured = [each for each in (step_seconds, encryption_seconds, ledger_seconds) if each is not None]
+    if len(measured) != (0 if seconds is None else 3):
+        raise click.UsageError("--seconds, --step-seconds, --encryption-seconds and --ledger-seconds go together; give all of them or none")
 
     parsed = parse(_read(document), source=str(document))
 
     async def budgets(ledger: Ledger) -> list[BudgetView]:
         return [await ledger.budget(each.mspid, each.dataset) for each in await ledger.datasets()]
 
-    verdicts = judge(parsed, with_ledger(config, budgets), patients=patients or parsed.cohort.minimum_patients)
+    trained_on = patients or parsed.cohort.minimum_patients
+    verdicts = judge(parsed, with_ledger(config, budgets), patients=trained_on)
     rows = [
         (each.mspid, each.dataset, each.partition, each.epsilon, round(each.noise_multiplier, 3), round(each.epsilon_left, 4), _offer(each))
         for each in verdicts
@@ -57,7 +77,13 @@ def plan(document: Path, config: Path, patients: int | None) -> Result:
         *table(("hospital", "data set", "patients", "ε asked", "noise", "ε left", "verdict"), rows),
         f"{fitting} hospitals can take part; the task needs {parsed.task.minimum_hospitals}",
     ]
-    return Result({"hospitals": fitting, "data_sets": [asdict(each) for each in verdicts]}, lines)
+    found = {"hospitals": fitting, "data_sets": [asdict(each) for each in verdicts]}
+    if seconds is None:
+        return Result(found, lines)
+    hospitals = max(parsed.task.minimum_hospitals, len({each.mspid for each in verdicts}))
+    best = best_schedule(parsed, seconds, RoundSeconds(*measured), patients=trained_on, hospitals=hospitals)
+    line = f"within {seconds:g} s: {best.rounds} rounds of {best.local_steps} local steps, which take {best.seconds:.4g} s"
+    return Result({**found, "schedule": asdict(best)}, [*lines, line])
 
 
 @task.command()
@@ -228,6 +254,9 @@ def _permit(terms: TaskTerms) -> str:
 def _offer(verdict: "Verdict") -> str:
     if verdict.fits:
         return "fits"
+    if verdict.partition == "test":  # of whom no round takes anything
+        lower = "no amount of noise makes it fit" if verdict.largest_epsilon is None else f"ε = {verdict.largest_epsilon:.4g} would"
+        return f"does not fit; {lower}"
     rounds = f"{verdict.most_rounds} rounds would at this noise"
     if verdict.largest_epsilon is None:
         return f"does not fit; {rounds}, and no amount of noise makes all of them fit"

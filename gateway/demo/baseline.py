@@ -1,6 +1,10 @@
-"""The ceiling to compare with: the same model, all training patients in one place, no privacy. Only a trial can compute it."""
+"""What to compare with, without privacy: the same model on all training patients in one place, and on each hospital's own.
+
+Only a trial can compute it: it reads the folders of all hospitals, and no hospital releases any of it.
+"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -8,30 +12,39 @@ from gateway.config import GatewaySection
 from gateway.hospital.cohort import Patients, read_cohort, split_salt
 from gateway.hospital.plan import model_spec, numeric_columns
 from gateway.task_file import TaskFile
-from privacy.evaluation import auc, score_histogram
-from privacy.models import predict
+from privacy.evaluation import exact_auc
+from privacy.models import ModelSpec, predict
 from privacy.normalisation import InputNormalisation, derive, statistics
 from privacy.training import train_plain
 
 
-def pooled_plain_auc(task: TaskFile, hospitals: Mapping[str, GatewaySection]) -> float | None:
-    """AUC on all hospitals' held-out patients, read from their folders; None unless both labels are present. CPU-heavy.
+@dataclass(frozen=True)
+class Baselines:
+    """Exact AUCs on held-out patients. `pooled`: None unless both labels are present; `local`: of hospitals where they are."""
 
-    The patients are split as each gateway split them, and the AUC is read off a histogram of scores as the federated model's is.
-    """
-    cohorts = [
-        read_cohort(task, hospital.data, quarantine=None, salt=split_salt(hospital.state), mspid=mspid)
+    pooled: float | None
+    local: Mapping[str, float]
+
+
+def baselines(task: TaskFile, hospitals: Mapping[str, GatewaySection]) -> Baselines:
+    """Read all hospitals' folders, with the patients split as each gateway split them, and train. CPU-heavy."""
+    cohorts = {
+        mspid: read_cohort(task, hospital.data, quarantine=None, salt=split_salt(hospital.state), mspid=mspid)
         for mspid, hospital in hospitals.items()
-    ]
+    }
     if task.normalisation is not None:
-        exact = exact_normalisation(task, [cohort.train for cohort in cohorts])
-        cohorts = [cohort.normalised(exact) for cohort in cohorts]
+        exact = exact_normalisation(task, [cohort.train for cohort in cohorts.values()])
+        cohorts = {mspid: cohort.normalised(exact) for mspid, cohort in cohorts.items()}
     spec = model_spec(task)
-    train = [cohort.train for cohort in cohorts]
+    found = {mspid: _auc(spec, [cohort.train], [cohort.test]) for mspid, cohort in cohorts.items()}
+    together = [cohort.train for cohort in cohorts.values()], [cohort.test for cohort in cohorts.values()]
+    return Baselines(_auc(spec, *together), {mspid: value for mspid, value in found.items() if value is not None})
+
+
+def _auc(spec: ModelSpec, train: Sequence[Patients], test: Sequence[Patients]) -> float | None:
     parameters = train_plain(spec, np.concatenate([each.features for each in train]), np.concatenate([each.labels for each in train]))
-    features = np.concatenate([cohort.test.features for cohort in cohorts])
-    labels = np.concatenate([cohort.test.labels for cohort in cohorts])
-    return auc(score_histogram(predict(spec, parameters, features), labels))
+    probabilities = predict(spec, parameters, np.concatenate([each.features for each in test]))
+    return exact_auc(probabilities, np.concatenate([each.labels for each in test]))
 
 
 def exact_normalisation(task: TaskFile, train: Sequence[Patients]) -> InputNormalisation:

@@ -189,7 +189,6 @@ def _gateway(network: DemoNetwork, ledger: Ledger, hospital: DemoHospital, endpo
             "purposes": [],
             "minimum_patients": MINIMUM_PATIENTS,
             "release_evaluation": True,
-            "smallest_count": 1,  # who runs a trial sees everything, and its hospitals are small
         },
         "budget": {"dataset": "records", "epsilon": BUDGET_EPSILON, "delta": BUDGET_DELTA},
     }

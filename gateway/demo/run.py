@@ -12,7 +12,7 @@ import grpc
 
 from gateway.config import ClientConfig, GatewayConfig, load_client_config, load_gateway_config
 from gateway.connect import access, ledger_access, open_ledger, tls_identity
-from gateway.demo.baseline import pooled_plain_auc
+from gateway.demo.baseline import baselines
 from gateway.demo.document import read_document
 from gateway.demo.fabric_ledger import fabric_ledger
 from gateway.demo.folder import held
@@ -218,8 +218,9 @@ class _Demo:
         async with access(self._researcher) as reached:
             outcome = await gather(reached, task_id)
         gateways = {mspid: load_gateway_config(self._network.gateway(mspid)).gateway for mspid in self._network.hospitals}
-        ceiling = await asyncio.to_thread(pooled_plain_auc, task, gateways)
-        return replace(outcome, pooled_plain_auc=ceiling, ledger=replace(outcome.ledger, height=ledger.height, verified=ledger.verified))
+        exact = await asyncio.to_thread(baselines, task, gateways)
+        outcome = replace(outcome, pooled_plain_auc=exact.pooled, local_auc=exact.local)
+        return replace(outcome, ledger=replace(outcome.ledger, height=ledger.height, verified=ledger.verified))
 
     async def _verified_ledger(self) -> LedgerOutcome:
         blocks = self._network.folder / BLOCKS_FILE

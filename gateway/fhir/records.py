@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 Record = dict[str, Any]
-Release = Literal["approval", "update", "scores", "evaluation"]
+Release = Literal["approval", "update", "opened update", "scores", "evaluation"]
 
 _DICOM = "http://dicom.nema.org/resources/ontology/DCM"
 _REASON = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
@@ -22,6 +22,7 @@ _PARTICIPANT = "http://terminology.hl7.org/CodeSystem/provenance-participant-typ
 _RELEASES: Mapping[Release, str] = {
     "approval": "approval with the number of training patients",
     "update": "encrypted update",
+    "opened update": "update opened to a judge of a dispute",
     "scores": "noised scores on validation patients",
     "evaluation": "evaluation on held-out patients",
 }

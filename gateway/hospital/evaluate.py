@@ -1,27 +1,64 @@
-"""What a hospital releases about a finished model: its quality on the hospital's held-out test patients.
+"""What a hospital releases about a finished model: its held-out patients counted by score and label, with noise, and paid for first.
 
-The test patients were set aside before anything else and are used for nothing but this. The release is exact, not differentially
-private; a hospital that does not want that sets `release_evaluation = false`. The JSON:
+The held-out patients were set aside before anything else. They give this and, at the approval, the quality of the data, and both are
+debited from their partition of the budget before they are made. The JSON:
 
-{"schema_version": 1, "mspid", "task_id", "patients": {"train", "validation", "test"}, "parameters", "upload_bytes",
- "federated": MODEL, "alone": MODEL, "quality_ppm", "warnings": [sentence, …],
+{"schema_version": 2, "mspid", "task_id", "patients": training patients, as the approval tells, "parameters", "upload_bytes",
+ "federated": {"positives": [noisy count per score bin], "negatives": […], "noise_deviation"},
+ "statement": {"unit", "neighbours", "partition", "mechanism", "noise_multiplier", "accountant", "epsilon", "delta", "trust_model"},
  "seconds": {"training", "encryption", "aggregation", "ledger"}}
 
-with MODEL = {"positives": [count per score bin], "negatives": […], "auc", "accuracy", "brier", "calibration_error"}; `alone` is the
-same model trained by this hospital on its own patients, without noise. A figure is null where the test patients cannot give it.
-
-Counts of patients below the policy's `smallest_count` are not told: small bins are added to their neighbours, a small part's size is
-null, and where fewer held-out patients have or lack the label, all bins are 0 and all figures null.
+Bins are those of `privacy.noisy_evaluation`; noisy counts may be negative. `epsilon` is that of this release alone, by the ledger's rule.
 """
 
-from collections.abc import Mapping, Sequence
+import asyncio
+import json
+import logging
+from collections.abc import Mapping
 from typing import Any
 
-from gateway.hospital.cohort import Cohort, Patients
-from gateway.hospital.plan import Plan
-from privacy.evaluation import accuracy, brier, calibration_error, exact_auc, score_histogram
-from privacy.models import ModelSpec, Vector, predict
-from privacy.training import train_plain
+from fabric.client.errors import ContractRefused
+from fabric.contract.statement import ACCOUNTANT, NEIGHBOURS, UNIT
+from fabric.ledger_views import TaskView
+from gateway.hospital.cohort import Cohort
+from gateway.hospital.context import GatewayContext
+from gateway.hospital.plan import Plan, evaluation_event
+from gateway.hospital.rounds import Rounds
+from gateway.spends import to_ledger
+from privacy.accounting import epsilon_at_orders
+from privacy.ckks import ciphertext_size
+from privacy.models import Vector, predict
+from privacy.noise import NoiseSource
+from privacy.noisy_evaluation import private_histogram
+
+log = logging.getLogger(__name__)
+
+PARTITION = "test"
+NOTHING = b""
+"""What is kept where this hospital tells nothing of a model."""
+
+
+async def keep_evaluation(context: GatewayContext, task: TaskView, rounds: Rounds) -> None:
+    """Pay for the evaluation of a finished task's model, make it, and keep it for the researcher; NOTHING where it may not be told.
+
+    A crash after the debit makes it again under the same debit: nothing of the first one got out.
+    """
+    task_id = task.terms.task_id
+    if not context.config.policy.release_evaluation or not await _debited(context, task, rounds):
+        context.state.keep_evaluation(task_id, NOTHING)
+        return
+    cohort = rounds.cohort.normalised(await rounds.normalisation(task))
+    result = await asyncio.to_thread(
+        evaluate,
+        rounds.plan,
+        cohort,
+        await rounds.latest_parameters(task),
+        mspid=context.mspid,
+        task_id=task_id,
+        seconds=rounds.stopwatch.seconds,
+        noise=NoiseSource.from_system(),
+    )
+    context.state.keep_evaluation(task_id, json.dumps(result).encode())
 
 
 def evaluate(
@@ -31,63 +68,49 @@ def evaluate(
     *,
     mspid: str,
     task_id: str,
-    upload_bytes: int,
     seconds: Mapping[str, float],
-    smallest_count: int,
+    noise: NoiseSource,
 ) -> dict[str, Any]:
-    """The evaluation as a JSON object. CPU-heavy. Run by the hospital at the end of a task."""
-    alone = train_plain(plan.spec, cohort.train.features, cohort.train.labels)
+    """The evaluation as a JSON object. Run by the hospital at the end of a task, once it is debited."""
+    event = evaluation_event(plan.task)
+    probabilities = predict(plan.spec, parameters, cohort.test.features)
+    found = private_histogram(probabilities, cohort.test.labels, noise_multiplier=event.noise_multiplier, noise=noise)
+    delta = 1 / plan.task.privacy.delta_inverse
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "mspid": mspid,
         "task_id": task_id,
-        "patients": {
-            "train": cohort.train.approved,  # which the ledger tells
-            "validation": _told(len(cohort.validation), smallest_count),
-            "test": _told(len(cohort.test), smallest_count),
-        },
+        "patients": cohort.train.approved,
         "parameters": plan.parameters,
-        "upload_bytes": upload_bytes,
-        "federated": _quality(plan.spec, parameters, cohort.test, smallest_count),
-        "alone": _quality(plan.spec, alone, cohort.test, smallest_count),
-        "quality_ppm": cohort.report.quality_ppm,
-        "warnings": list(cohort.report.warnings(smallest_count)),
+        "upload_bytes": ciphertext_size(plan.parameters),
+        "federated": {"positives": found.positives, "negatives": found.negatives, "noise_deviation": found.deviation},
+        "statement": {
+            "unit": UNIT,
+            "neighbours": NEIGHBOURS,
+            "partition": PARTITION,
+            "mechanism": event.mechanism,
+            "noise_multiplier": event.noise_multiplier,
+            "accountant": ACCOUNTANT,
+            "epsilon": epsilon_at_orders([event], delta=delta),
+            "delta": delta,
+            "trust_model": "local",
+        },
         "seconds": dict(seconds),
     }
 
 
-def _told(count: int, smallest: int) -> int | None:
-    return None if 0 < count < smallest else count
-
-
-def _quality(spec: ModelSpec, parameters: Vector, patients: Patients, smallest: int) -> dict[str, Any]:
-    probabilities = predict(spec, parameters, patients.features)
-    histogram = score_histogram(probabilities, patients.labels)
-    if any(0 < sum(counts) < smallest for counts in (histogram.positives, histogram.negatives)):
-        nothing = [0] * len(histogram.positives)
-        return {"positives": nothing, "negatives": nothing, "auc": None, "accuracy": None, "brier": None, "calibration_error": None}
-    return {
-        "positives": merged_bins(histogram.positives, smallest),
-        "negatives": merged_bins(histogram.negatives, smallest),
-        "auc": exact_auc(probabilities, patients.labels),
-        "accuracy": accuracy(histogram),
-        "brier": brier(histogram),
-        "calibration_error": calibration_error(histogram),
-    }
-
-
-def merged_bins(counts: Sequence[int], smallest: int) -> list[int]:
-    """The same number in all, in as many bins, none of them with fewer than `smallest` but for 0.
-
-    From the lowest bin on, bins are added up until they hold enough and stand where their middle patient is; the rest goes to the last.
-    """
-    merged, waiting, last = [0] * len(counts), [], None
-    for place, count in enumerate(counts):
-        waiting += [place] * count
-        if count and len(waiting) >= smallest:
-            last = waiting[len(waiting) // 2]
-            merged[last] += len(waiting)
-            waiting = []
-    if waiting:
-        merged[waiting[len(waiting) // 2] if last is None else last] += len(waiting)
-    return merged
+async def _debited(context: GatewayContext, task: TaskView, rounds: Rounds) -> bool:
+    """Whether the held-out patients have paid; a budget that is spent is no failure, but the end of what they tell."""
+    decision = task.decision(context.mspid)
+    assert decision is not None  # of a participant
+    spends = [to_ledger(PARTITION, evaluation_event(rounds.plan.task))]
+    try:
+        with rounds.stopwatch.measure("ledger"):
+            await context.ledger.debit_release(task_id=task.terms.task_id, release="evaluation", dataset=decision.dataset, spends=spends)
+    except ContractRefused as refusal:
+        if refusal.code in ("BUDGET_EXCEEDED", "NOT_FOUND"):
+            log.warning("task %s: no evaluation is released: %s", task.terms.task_id, refusal)
+            return False
+        if refusal.code != "ALREADY_DEBITED":
+            raise
+    return True

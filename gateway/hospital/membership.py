@@ -34,5 +34,5 @@ class TaskMembership:
             groups = max(1, len(view.participants) // view.terms.group_size)
             # A quorum member's blob holds a share for every group, each as large as a ciphertext at most.
             limit = KEY_MATERIAL_BYTES + groups * ciphertext_size(view.terms.parameters)
-            self._known[task_id] = (frozenset(view.participants) if not view.over else frozenset(), limit)
+            self._known[task_id] = (frozenset(view.participants) if not view.over or view.disputes else frozenset(), limit)
         return self._known[task_id]

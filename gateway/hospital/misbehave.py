@@ -1,5 +1,7 @@
 """Ways to cheat, for trials: what a gateway does when its configuration says so, to be watched and caught by the others."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +24,18 @@ def forged_update(kind: Misbehaviour | None, vector: NDArray[np.float64], *, bou
     elif kind == "scale":
         vector = vector * SCALE_FACTOR
     return np.clip(vector, -bound, bound)
+
+
+def forged_shares(kind: Misbehaviour | None, shares: Sequence[bytes]) -> list[bytes]:
+    """`false-key-share` deals every holder a share whose last coefficient is another one."""
+    if kind != "false-key-share":
+        return list(shares)
+    return [share[:-8] + bytes([share[-8] ^ 1]) + share[-7:] for share in shares]
+
+
+def forged_partials(kind: Misbehaviour | None, parts: Sequence[bytes]) -> list[bytes]:
+    """`false-decryption` gives shares whose last residue is another one."""
+    return [part[:-7] + bytes([part[-7] ^ 1]) + part[-6:] for part in parts] if kind == "false-decryption" else list(parts)
 
 
 def replays(kind: Misbehaviour | None, round_number: int) -> bool:

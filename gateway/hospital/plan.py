@@ -4,10 +4,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
-from gateway.fhir.features import names
+from gateway.fhir.inputs import input_names
 from gateway.task_file import MICRO, TaskFile
 from privacy.accounting import SpendEvent, noise_multiplier_for, spend_event
+from privacy.architectures import Convolutions, Transformer
+from privacy.frozen_base import FrozenBase, base_file
 from privacy.models import ModelSpec, parameter_count
 from privacy.robust import GroupBound, group_bound, update_bound
 from privacy.training import expected_batch, noise_share
@@ -20,6 +23,10 @@ SUM_GRID = 2.0**-13
 
 # Fewest hospitals whose sum is ever decrypted (the contract's own rule): the sum of two would tell each of them the other's update.
 SMALLEST_SUM = 3
+
+
+QUALITY_SHARE = 0.1
+"""Of what held-out patients give (of the Rényi divergence, at every order): for the quality of the data; the rest is for the evaluation."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,8 @@ class Plan:
 
     task: TaskFile
     sizes: Mapping[str, Size]
+    bases: Path | None = None
+    """Folder of this hospital's large models; None where nothing is computed with one."""
 
     @property
     def participants(self) -> list[str]:
@@ -44,7 +53,7 @@ class Plan:
 
     @property
     def spec(self) -> ModelSpec:
-        return model_spec(self.task)
+        return model_spec(self.task, bases=self.bases)
 
     @property
     def parameters(self) -> int:
@@ -58,7 +67,7 @@ class Plan:
     @property
     def members(self) -> int:
         """The most ciphertexts that are ever added."""
-        return len(self.sizes)
+        return largest_group(len(self.sizes), group_size=self.task.task.group_size)
 
     def bound(self) -> float:
         """Largest |coordinate| any hospital may send, in units of the clip: the encoding's range."""
@@ -98,9 +107,15 @@ class Plan:
         return spend_event(noise_multiplier=noise, sampling_rate=1.0, steps=self.utilities_per_round)
 
 
+def largest_group(hospitals: int, *, group_size: int) -> int:
+    """The most members a group can have, however many of these hospitals reveal: below twice the size there is one group of all."""
+    return min(hospitals, 2 * group_size - 1)
+
+
 def column_names(task: TaskFile) -> list[str]:
-    """The model's inputs in order: one for each number, category and missingness indicator, and for each hospital's own intercept."""
-    return [*(name for feature in task.features for name in names(feature)), *(f"hospital={mspid}" for mspid in task.model.intercepts)]
+    """The model's inputs in order: a sequence's or signal's, one for each number, category and missingness indicator of the features, and
+    for each hospital's own intercept."""
+    return [*input_names(task), *(f"hospital={mspid}" for mspid in task.model.intercepts)]
 
 
 def numeric_columns(task: TaskFile) -> tuple[int, ...]:
@@ -109,8 +124,28 @@ def numeric_columns(task: TaskFile) -> tuple[int, ...]:
     return tuple(place for place, name in enumerate(column_names(task)) if name in numeric)
 
 
-def model_spec(task: TaskFile) -> ModelSpec:
-    return ModelSpec(task.model.kind, len(column_names(task)), task.model.hidden)
+def model_spec(task: TaskFile, *, bases: Path | None = None) -> ModelSpec:
+    """The task's model; with `bases`, the hospital's folder of large models, it can be computed with where it rests on one.
+
+    Raises ModelError for sizes that no model of this product has.
+    """
+    return ModelSpec(task.model.kind, len(column_names(task)), task.model.hidden, _architecture(task), _base(task, bases))
+
+
+def _architecture(task: TaskFile) -> Convolutions | Transformer | None:
+    model = task.model
+    if model.kind == "cnn" and task.signal is not None:
+        return Convolutions(task.signal.shape, task.signal.channels, model.filters, model.kernel or 0)
+    if model.kind == "transformer" and task.sequence is not None:
+        return Transformer(task.sequence.steps, task.sequence.channels, model.dimension or 0, model.heads or 0, model.blocks or 0)
+    return None
+
+
+def _base(task: TaskFile, bases: Path | None) -> FrozenBase | None:
+    base = task.model.base
+    if base is None:
+        return None
+    return FrozenBase(base.digest, base.train, base.adapter_rank, None if bases is None else base_file(bases, base.digest))
 
 
 def size_of(task: TaskFile, *, patients: int) -> Size:
@@ -137,15 +172,36 @@ def own_noise(task: TaskFile, *, patients: int) -> float:
 
 
 def normalisation_event(task: TaskFile) -> SpendEvent:
-    """What round 0 costs the training patients of a hospital.
+    """What round 0 costs the training patients of a hospital."""
+    if task.normalisation is None:
+        raise ValueError("the task has no [normalisation]")
+    noise = _noise_of_share(task.privacy.epsilon_micro, task.privacy.delta_inverse, task.normalisation.share)
+    return spend_event(noise_multiplier=noise, sampling_rate=1.0, steps=1)
+
+
+def quality_event(task: TaskFile) -> SpendEvent:
+    """What the quality of a hospital's data costs its held-out patients: debited before it is told with the approval."""
+    return _held_out_event(task, QUALITY_SHARE)
+
+
+def evaluation_event(task: TaskFile) -> SpendEvent:
+    """What the evaluation of the finished model costs the held-out patients: debited before it is made."""
+    return _held_out_event(task, 1 - QUALITY_SHARE)
+
+
+def _held_out_event(task: TaskFile, share: float) -> SpendEvent:
+    privacy = task.privacy
+    return spend_event(
+        noise_multiplier=_noise_of_share(privacy.evaluation_epsilon_micro, privacy.delta_inverse, share), sampling_rate=1.0, steps=1
+    )
+
+
+def _noise_of_share(epsilon_micro: int, delta_inverse: int, share: float) -> float:
+    """Noise of one release that takes a share of (ε, δ).
 
     A release that spends all of epsilon has a Rényi divergence of order/(2 noise^2): with noise / sqrt(share) it has its share of that.
     """
-    if task.normalisation is None:
-        raise ValueError("the task has no [normalisation]")
-    alone = _noise(task.privacy.epsilon_micro, task.privacy.delta_inverse, 1.0, 1)
-    noise = math.ceil(alone / math.sqrt(task.normalisation.share) * MICRO) / MICRO
-    return spend_event(noise_multiplier=noise, sampling_rate=1.0, steps=1)
+    return math.ceil(_noise(epsilon_micro, delta_inverse, 1.0, 1) / math.sqrt(share) * MICRO) / MICRO
 
 
 def own_normalisation_noise(task: TaskFile) -> float:

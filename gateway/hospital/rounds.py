@@ -1,5 +1,6 @@
 """A task's rounds as a hospital lives them: look at the ledger, do what the phase asks of this hospital, nothing twice."""
 
+import contextlib
 import json
 import logging
 from dataclasses import dataclass, field
@@ -7,13 +8,14 @@ from dataclasses import dataclass, field
 import grpc
 from consortium.v1 import gateway_pb2, gateway_pb2_grpc
 
+from fabric.contract import disputes
 from fabric.ledger_views import RoundView, SettlementView, TaskView
 from gateway.aggregator.sums import post_sums
 from gateway.errors import Unavailable
 from gateway.hospital.cohort import Cohort
 from gateway.hospital.context import GatewayContext
 from gateway.hospital.contribute import Contributor
-from gateway.hospital.open_sums import Opened, SumOpener
+from gateway.hospital.open_sums import FalseSharesError, Opened, SumOpener
 from gateway.hospital.plan import Plan, column_names
 from gateway.hospital.score import commit_scores, reveal_scores
 from gateway.hospital.summed import Statistics, Summed, Updates
@@ -25,8 +27,8 @@ from privacy.normalisation import InputNormalisation
 
 log = logging.getLogger(__name__)
 
-# Rounds whose updates and blobs are kept after they settled, for a gateway that was away to catch up.
-KEPT_ROUNDS = 3
+# Rounds whose updates and blobs are kept after they settled, for a gateway that was away to catch up, and for disputes.
+KEPT_ROUNDS = disputes.ROUNDS_OPEN
 
 
 @dataclass
@@ -52,9 +54,12 @@ class Rounds:
                 elif self.context.mspid in task.absent:
                     await self.context.ledger.rejoin(view.task_id)
             case "reveal":
+                # A dead hub is replaced in phase sum, and gets the ciphertext then; the reveal must not wait for it.
+                with contextlib.suppress(Unavailable):
+                    await self._hand_over(task, view, view.committed)
                 await self._contributor(task, await self._summed(task, view)).reveal(view)
             case "sum":
-                await self._hand_over(task, view)
+                await self._hand_over(task, view, view.revealed)
                 if view.aggregator == self.context.mspid:
                     length = (await self._summed(task, view)).length
                     await post_sums(self.context, length, view, limit_bytes=ciphertext_size(length), stopwatch=self.stopwatch)
@@ -69,8 +74,8 @@ class Rounds:
                 await reveal_scores(self.context, task.terms, view, stopwatch=self.stopwatch)
 
     def forget_before(self, task_id: str, round_number: int) -> None:
-        """Drop what settled rounds left behind."""
-        before = round_number - KEPT_ROUNDS
+        """Drop what settled rounds left behind, but for what a dispute may still ask for."""
+        before = min([round_number - KEPT_ROUNDS, *self.context.state.disputed_rounds(task_id)])
         self.context.state.forget_rounds(task_id, before=before)
         self.context.blobs.forget(task_id, before_round=before)
 
@@ -87,6 +92,10 @@ class Rounds:
     async def latest_parameters(self, task: TaskView) -> Vector:
         """The newest accepted model."""
         return await self.parameters_before(task, task.round + (0 if task.phase == "rounds" else 1))
+
+    async def progress(self, task: TaskView) -> Vector:
+        """The sum of gradients that the model has followed since it was made, in an unnamed unit."""
+        return await self.parameters_before(task, 1) - await self.latest_parameters(task)
 
     async def normalisation(self, task: TaskView) -> InputNormalisation | None:
         """The normalisation of the model's inputs on which round 0 agreed; None where there is none, or it was not accepted."""
@@ -109,15 +118,31 @@ class Rounds:
         return to_safetensors(self.plan.spec, await self.latest_parameters(task), metadata, await self.normalisation(task))
 
     async def _decrypt(self, task: TaskView, view: RoundView) -> None:
-        await self._hand_over(task, view)
+        await self._hand_over(task, view, view.revealed)
         await (await self._opener(task, view)).give_share(task, view)
         posted = {share.mspid for share in view.shares}
-        if view.aggregator == self.context.mspid and view.candidate is None and posted >= set(view.quorum):
+        if view.candidate is not None or posted < set(view.quorum):
+            return
+        # The others look at the shares only where somebody finds them false.
+        if view.aggregator != self.context.mspid and not view.share_objections:
+            return
+        try:
             opened = await self._open(task, view, await self.parameters_before(task, view.round))
+        except FalseSharesError as error:
+            await self._object(view, error)
+            return
+        if view.aggregator == self.context.mspid:
             with self.stopwatch.measure("ledger"):
                 await self.context.ledger.post_candidate(
                     task_id=view.task_id, round_number=view.round, digest=opened.digest, rejected_groups=opened.rejected
                 )
+
+    async def _object(self, view: RoundView, error: FalseSharesError) -> None:
+        mspid = self.context.mspid
+        if mspid not in view.revealed or any(objection.mspid == mspid for objection in view.share_objections):
+            return
+        log.warning("task %s round %d, attempt %d: %s", view.task_id, view.round, view.attempt, error)
+        await self.context.ledger.object_shares(task_id=view.task_id, round_number=view.round, attempt=view.attempt, accused=error.accused)
 
     async def _open(self, task: TaskView, view: RoundView, parameters: Vector) -> Opened:
         """Open the round's sums once and keep the candidate."""
@@ -127,9 +152,9 @@ class Rounds:
             self._opened = (view.round, view.attempt, opened)
         return self._opened[2]
 
-    async def _hand_over(self, task: TaskView, view: RoundView) -> None:
-        """Give ciphertext and share to an aggregator that took over from a silent one."""
-        if (view.round, view.aggregator) in self._handed_over or self.context.mspid not in view.revealed:
+    async def _hand_over(self, task: TaskView, view: RoundView, bound: tuple[str, ...]) -> None:
+        """Give the ciphertext of a hospital that is `bound` to it to the aggregator, once to each that gets its turn."""
+        if (view.round, view.aggregator) in self._handed_over or self.context.mspid not in bound:
             return
         await self._contributor(task, await self._summed(task, view)).hand_over(view)
         self._handed_over.add((view.round, view.aggregator))

@@ -5,7 +5,6 @@ hospital still owes. A restart, an event that came twice or a step cut off in th
 """
 
 import asyncio
-import json
 import logging
 import time
 
@@ -15,12 +14,12 @@ from gateway.errors import PolicyRefused, ProductError
 from gateway.hospital.approval import approve, consider, reject
 from gateway.hospital.ceremony import commit_part, exchange_parts
 from gateway.hospital.context import GatewayContext
-from gateway.hospital.evaluate import evaluate
+from gateway.hospital.evaluate import keep_evaluation
 from gateway.hospital.misbehave import goes_silent
+from gateway.hospital.news import Awaited, News
 from gateway.hospital.rounds import Rounds
 from gateway.hospital.task_work import TaskWork
 from gateway.permit import check_permit
-from privacy.ckks import ciphertext_size
 
 log = logging.getLogger(__name__)
 
@@ -46,19 +45,43 @@ class TaskRunner:
         """When the task last moved, by this gateway's clock; only decides when to send a heartbeat."""
         self._wake = asyncio.Event()
         self._wake.set()
+        self._view_holds = False
+        """Whether `view` is still how the task stands: within a round it changes no more."""
+        self._awaited: Awaited | None = None
+        """Whom the phase waits for; None before it is looked at, and until then `_heard` keeps what is told."""
+        self._heard: list[News] = []
         self._step: asyncio.Task[None] | None = None
         self._rounds: Rounds | None = None
         self._failed = False
         self._over = False
         """All is done that this hospital owes the task; set when the last step is through, for a step can be cut off."""
 
-    def wake(self, *, moved: bool) -> None:
-        """The ledger told of something new. `moved`: the task is in another phase, so what is being done now is out of date."""
-        if moved:
-            self.quiet_since = time.monotonic()
+    def wake(self) -> None:
+        """Look again how the task stands, and do what is owed."""
+        self._view_holds = False
+        self._wake.set()
+
+    def hear(self, news: News) -> None:
+        """The ledger told of something new. If the task is in another phase, what is being done now is out of date."""
+        if news.moved:
+            self.quiet_since, self._awaited = time.monotonic(), None
             if self._step is not None:
                 self._step.cancel()
-        self._wake.set()
+        if not news.within_round:
+            self._view_holds = False
+        if news.counted and self._view_holds:
+            self._hear_progress(news)
+        else:
+            self._wake.set()
+
+    def _hear_progress(self, news: News) -> None:
+        """A hospital has done its part: nothing to do about it until all have, and then only for who is on duty."""
+        if self._awaited is None:
+            self._heard.append(news)
+            return
+        self._awaited.hear(news)
+        if self._awaited.complete and self.view is not None and self._on_duty(self.view):
+            self._wake.set()
 
     async def run(self) -> None:
         """Follow the task to its end."""
@@ -74,6 +97,7 @@ class TaskRunner:
         log.info("task %s is over", self.work.task_id)
 
     async def _do_step(self) -> None:
+        self._view_holds = self._view_holds and not self._failed
         self._step = asyncio.create_task(self._once())
         try:
             await self._step
@@ -106,9 +130,11 @@ class TaskRunner:
 
     async def _once(self) -> None:
         """Look where the task stands, do what is owed, and move the task on where that is due."""
-        view = await self.context.ledger.task(self.work.task_id)
-        self.view = view
+        view = await self._look()
         if view.phase == "rounds" and goes_silent(self.context.misbehaviour, view.round):
+            return
+        if self._closes_phase(view):  # nobody owes anything in it
+            await self._advance(view)
             return
         try:
             await self._act(view)
@@ -122,6 +148,14 @@ class TaskRunner:
             self._over = True
         else:
             await self._advance(view)
+
+    async def _look(self) -> TaskView:
+        if self._view_holds and self.view is not None:
+            return self.view
+        self._view_holds, self._awaited = True, None  # an event that comes while the ledger is asked is not forgotten
+        self.view = await self.context.ledger.task(self.work.task_id)
+        self._view_holds = self._view_holds and self.view.phase == "rounds"
+        return self.view
 
     async def _act(self, view: TaskView) -> None:
         if view.phase == "proposed":
@@ -152,8 +186,8 @@ class TaskRunner:
             await reject(self.work, view, decision.reason)
 
     async def _round(self, task: TaskView) -> None:
-        rounds = await self._rounds_of(task)
-        view = await self.context.ledger.round(self.work.task_id, task.round)
+        rounds = await self.rounds_of(task)
+        view = await self._look_at_round(task.round)
         if self.round_view is None or self.round_view.round != view.round:
             self.context.state.forget_ceremony(self.work.task_id)
             rounds.forget_before(self.work.task_id, view.round)
@@ -161,7 +195,16 @@ class TaskRunner:
         self.round_view = view
         await rounds.act(task, view)
 
-    async def _rounds_of(self, task: TaskView) -> Rounds:
+    async def _look_at_round(self, number: int) -> RoundView:
+        self._awaited, self._heard = None, []
+        awaited = Awaited(await self.context.ledger.round(self.work.task_id, number))
+        for news in self._heard:
+            awaited.hear(news)
+        self._awaited = awaited
+        return awaited.view
+
+    async def rounds_of(self, task: TaskView) -> Rounds:
+        """The task's rounds, with the patients who take part now."""
         cohort = await self.work.cohort(task)
         if self._rounds is None:
             self._rounds = Rounds(self.context, await self.work.plan(task), cohort, self.work.stopwatch)
@@ -173,14 +216,23 @@ class TaskRunner:
         if view.phase != "proposed" and self.context.mspid not in view.participants:
             return
         quiet = time.monotonic() - self.quiet_since > self.context.config.gateway.heartbeat_seconds
-        if not quiet and not self._on_duty(view):
+        closes = self._closes_phase(view)
+        waits = self._awaited is not None and self._awaited.closed_by_count
+        if not quiet and not closes and (waits or not self._on_duty(view)):
             return
         try:
-            await self.context.ledger.try_advance(self.work.task_id)
+            if closes:
+                self._awaited = None  # whatever comes of it, the next step begins with another look
+            else:
+                await self.context.ledger.try_advance(self.work.task_id)
             await self.context.ledger.advance(self.work.task_id)
         except ContractRefused as refusal:
-            if refusal.code != "NOT_DUE":
+            if closes or refusal.code != "NOT_DUE":
                 raise
+
+    def _closes_phase(self, view: TaskView) -> bool:
+        """Whether everybody has done what the round's phase asks for, and it is this gateway that has to say so."""
+        return self._awaited is not None and self._awaited.closable and self._on_duty(view)
 
     def _on_duty(self, view: TaskView) -> bool:
         if view.phase == "proposed":
@@ -194,7 +246,7 @@ class TaskRunner:
         check_permit(view.terms.permit, view.terms.permit_expires, now=self.context.now())
 
     async def _evaluate(self, task: TaskView) -> None:
-        """Compute once what the hospital releases about the finished model, and keep it for the researcher."""
+        """Make once what the hospital releases about the finished model."""
         if self.context.state.evaluation(self.work.task_id) is not None:
             return
         try:
@@ -204,25 +256,12 @@ class TaskRunner:
             self.note = str(refusal)
             log.warning("task %s: %s", self.work.task_id, refusal)
             return
-        rounds = await self._rounds_of(task)
-        parameters = await rounds.latest_parameters(task)
-        result = await asyncio.to_thread(
-            evaluate,
-            rounds.plan,
-            rounds.cohort.normalised(await rounds.normalisation(task)),
-            parameters,
-            mspid=self.context.mspid,
-            task_id=self.work.task_id,
-            upload_bytes=ciphertext_size(rounds.plan.parameters),
-            seconds=self.work.stopwatch.seconds,
-            smallest_count=self.context.config.policy.smallest_count,
-        )
-        self.context.state.keep_evaluation(self.work.task_id, json.dumps(result).encode())
+        await keep_evaluation(self.context, task, await self.rounds_of(task))
 
     async def final_model(self) -> bytes | None:
         """The newest accepted model as a safetensors file; None where this hospital has none of this task."""
         view = await self.context.ledger.task(self.work.task_id)
         if view.round == 0 or self.context.mspid not in view.participants:
             return None
-        rounds = await self._rounds_of(view)
+        rounds = await self.rounds_of(view)
         return await rounds.export_model(view)

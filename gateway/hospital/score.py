@@ -7,6 +7,7 @@ import secrets
 from fabric import canonical
 from fabric.contract.commitments import score_commitment
 from fabric.ledger_views import GroupScore, RoundView, Scores, TaskTerms
+from gateway.fhir.split import expected_validation
 from gateway.hospital.cohort import Patients
 from gateway.hospital.context import GatewayContext
 from gateway.hospital.contribute import NONCE_BYTES
@@ -79,12 +80,13 @@ def _score(mspid: str, opener: SumOpener, view: RoundView, opened: Opened, param
     patients = patients.normalised(opener.normalisation)
     noise = NoiseSource.from_system()
     multiplier = plan.score_event().noise_multiplier
+    expected = expected_validation(plan.sizes[mspid].patients)
     before = patient_losses(plan.spec, parameters, patients.features, patients.labels)
 
     def utility_micro(model: Vector) -> int:
         after = patient_losses(plan.spec, model, patients.features, patients.labels)
         clip = plan.task.privacy.score_clip
-        return math.floor(private_utility(before, after, clip=clip, noise_multiplier=multiplier, noise=noise) * MICRO)
+        return math.floor(private_utility(before, after, expected=expected, clip=clip, noise_multiplier=multiplier, noise=noise) * MICRO)
 
     own = view.group_of(mspid)
     groups = tuple(

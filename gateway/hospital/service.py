@@ -46,7 +46,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
         view = await self._context.ledger.task(request.task_id)
         require_member(caller, view.terms.organisation, f"bringing the document of task {request.task_id}")
         found = keep_document(self._context, view, request.document)
-        self._runner_of(request.task_id).wake(moved=False)
+        self._runner_of(request.task_id).wake()
         return gateway_pb2.SubmitDocumentResponse(digest=found)
 
     @answers_errors
@@ -94,11 +94,11 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
         view = await self._context.ledger.task(request.task_id)
         if caller.mspid != self._context.mspid:
             require_member(caller, view.terms.organisation, f"the evaluation of task {request.task_id}")
-            if not self._context.config.policy.release_evaluation:
-                raise PolicyRefused(f"{self._context.mspid} releases no evaluations")
         evaluation = self._context.state.evaluation(request.task_id)
         if evaluation is None:
             raise TaskIncomplete(f"{self._context.mspid} has not evaluated task {request.task_id} yet; ask again when it has finished")
+        if not evaluation:
+            raise PolicyRefused(f"{self._context.mspid} releases no evaluation of task {request.task_id}")
         if caller.mspid != self._context.mspid:
             digest = hashlib.sha256(evaluation).hexdigest()
             self._context.records.disclosed(view.terms, "evaluation", recipient=caller.mspid, digest=digest)

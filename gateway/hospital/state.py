@@ -8,7 +8,7 @@ import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +16,12 @@ from typing import Literal
 
 import numpy as np
 
-from gateway.errors import ConfigError, VerificationFailed
+from gateway.errors import ConfigError, InputError, VerificationFailed
 from gateway.hospital.frames import pack, unpack
+from gateway.hospital.withdrawal_batch import WithdrawalBatch, patient_hash
 
 LeftOutWhen = Literal["at-approval", "since"]
+_LEFT_OUT: tuple[LeftOutWhen, ...] = ("at-approval", "since")
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS item (
@@ -39,12 +41,20 @@ class Contribution:
 
 
 @dataclass(frozen=True)
-class CeremonyPart:
-    """A gateway's part in one attempt at a task's key. Secret but for `public_share` and `sealing_public`."""
+class Erased:
+    """What `erase_patient` destroyed: how many salts; `running`: tasks that still hold the patient's keyed hash."""
 
-    public_share: bytes
-    dealt: bytes
-    """The shares of its secret for all participants in order, framed."""
+    salts: int
+    running: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CeremonyPart:
+    """A gateway's part in one attempt at a task's key. Secret but for `public_part` and `sealing_public`."""
+
+    secret: bytes
+    """All that it deals follows from it."""
+    public_part: bytes
     sealing_private: bytes
     sealing_public: bytes
     sealed: bytes | None
@@ -96,16 +106,58 @@ class StateStore:
     def keep_left_out(self, task_id: str, when: LeftOutWhen, hashes: Iterable[str]) -> None:
         self._put(task_id, f"left-out-{when}", 0, json.dumps(sorted(hashes)).encode())
 
+    def withdrawals(self, task_id: str) -> tuple[WithdrawalBatch, ...]:
+        """The batches of withdrawals that were made for the ledger, in order. Secret."""
+        rows = self._db.execute("SELECT value FROM item WHERE task_id = ? AND kind = 'withdrawal' ORDER BY number", (task_id,))
+        return tuple(WithdrawalBatch.parse(bytes(value)) for (value,) in rows)
+
+    def keep_withdrawals(self, task_id: str, batch: WithdrawalBatch, hashes: Iterable[str]) -> None:
+        """Keep a new batch, and as `since` the hashes of all who are out of the task: both or neither."""
+        with self._transaction():
+            number = len(self.withdrawals(task_id))
+            self._put(task_id, "withdrawal", number, batch.to_bytes())
+            self.keep_left_out(task_id, "since", hashes)
+
+    def erase_patient(self, patient: str, *, over: Collection[str]) -> Erased:
+        """Destroy what is kept of a patient: the salts of its withdrawals, and its keyed hash where a task is `over`.
+
+        In a task that runs the hash stays, without which the patient could come back into it.
+        """
+        salts, running = 0, []
+        with self._transaction():
+            for (task_id,) in self._db.execute("SELECT task_id FROM item WHERE kind = 'cohort-salt'").fetchall():
+                hashed = patient_hash(self._required(task_id, "cohort-salt"), patient)
+                for number, batch in enumerate(self.withdrawals(task_id)):
+                    if hashed in batch.openings:
+                        self._put(task_id, "withdrawal", number, batch.without(hashed).to_bytes())
+                        salts += 1
+                lists = [when for when in _LEFT_OUT if hashed in (self.left_out(task_id, when) or ())]
+                if lists and task_id not in over:
+                    running.append(task_id)
+                    continue
+                for when in lists:
+                    self.keep_left_out(task_id, when, (self.left_out(task_id, when) or frozenset()) - {hashed})
+        self._db.execute("VACUUM")  # what was deleted would stay readable in the file
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return Erased(salts, tuple(sorted(running)))
+
     def ceremony_part(self, task_id: str, attempt: int) -> CeremonyPart | None:
         data = self._get(task_id, "ceremony", attempt)
         if data is None:
             return None
-        share, dealt, private, public, *sealed = unpack(data)
-        return CeremonyPart(share, dealt, private, public, sealed[0] if sealed else None)
+        secret, public_part, private, public, *sealed = unpack(data)
+        return CeremonyPart(secret, public_part, private, public, sealed[0] if sealed else None)
 
     def keep_ceremony_part(self, task_id: str, attempt: int, part: CeremonyPart) -> None:
-        fields = [part.public_share, part.dealt, part.sealing_private, part.sealing_public]
+        fields = [part.secret, part.public_part, part.sealing_private, part.sealing_public]
         self._put(task_id, "ceremony", attempt, pack(fields if part.sealed is None else [*fields, part.sealed]))
+
+    def evidence(self, task_id: str, attempt: int) -> bytes | None:
+        """What this gateway accuses another of in the key ceremony with."""
+        return self._get(task_id, "key-evidence", attempt)
+
+    def keep_evidence(self, task_id: str, attempt: int, evidence: bytes) -> None:
+        self._put(task_id, "key-evidence", attempt, evidence)
 
     def public_key(self, task_id: str) -> bytes:
         """The task's joint public key; raise VerificationFailed where this gateway should have it and has not."""
@@ -122,7 +174,7 @@ class StateStore:
 
     def forget_ceremony(self, task_id: str) -> None:
         """Destroy what only the key ceremony needed: the secret's shares for the others and the sealing key."""
-        self._db.execute("DELETE FROM item WHERE task_id = ? AND kind = 'ceremony'", (task_id,))
+        self._db.execute("DELETE FROM item WHERE task_id = ? AND kind IN ('ceremony', 'key-evidence')", (task_id,))
 
     def contribution(self, task_id: str, round_number: int) -> Contribution | None:
         data = self._get(task_id, "contribution", round_number)
@@ -157,11 +209,36 @@ class StateStore:
     def keep_model(self, task_id: str, round_number: int, parameters: np.ndarray) -> None:
         self._put(task_id, "model", round_number, parameters.astype("<f8").tobytes())
 
+    def told_quality(self, task_id: str) -> int | None:
+        """The noisy quality of the data (ppm) that the approval tells; None where it is not drawn."""
+        kept = self._get(task_id, "told-quality")
+        return None if kept is None else int(kept)
+
+    def keep_told_quality(self, task_id: str, quality_ppm: int) -> None:
+        self._put(task_id, "told-quality", 0, str(quality_ppm).encode())
+
     def evaluation(self, task_id: str) -> bytes | None:
+        """What is released about the task's model; empty where nothing is, None where that is not decided yet."""
         return self._get(task_id, "evaluation")
 
     def keep_evaluation(self, task_id: str, evaluation: bytes) -> None:
         self._put(task_id, "evaluation", 0, evaluation)
+
+    def dispute_part(self, task_id: str, round_number: int, accused: str, what: str) -> bytes | None:
+        """What this gateway keeps of its part in a dispute: `what` says which, and whose."""
+        return self._get(task_id, f"dispute.{accused}.{what}", round_number)
+
+    def keep_dispute_part(self, task_id: str, round_number: int, accused: str, what: str, part: bytes) -> None:
+        self._put(task_id, f"dispute.{accused}.{what}", round_number, part)
+
+    def disputed_rounds(self, task_id: str) -> set[int]:
+        """Rounds of which this gateway keeps its part in an open dispute."""
+        rows = self._db.execute("SELECT DISTINCT number FROM item WHERE task_id = ? AND kind LIKE 'dispute.%'", (task_id,))
+        return {int(row[0]) for row in rows}
+
+    def forget_disputes(self, task_id: str) -> None:
+        """Destroy all parts in a task's disputes, once all are closed: keys to sealed shares, and findings."""
+        self._db.execute("DELETE FROM item WHERE task_id = ? AND kind LIKE 'dispute.%'", (task_id,))
 
     def forget_rounds(self, task_id: str, *, before: int) -> None:
         """Drop updates, scores and decryption shares of settled rounds; the ledger's digests remain."""
@@ -174,6 +251,15 @@ class StateStore:
         """Drop the models of rounds before the last accepted one. That one is kept however long ago it was, and so is round 0's
         normalisation."""
         self._db.execute("DELETE FROM item WHERE task_id = ? AND number < ? AND number > 0 AND kind = 'model'", (task_id, before))
+
+    def add_missing(self, rows: Iterable[tuple[str, str, int, bytes]]) -> None:
+        """Items of a backup (task, kind, number, value), all or none; raise InputError where the store has another value for one."""
+        with self._transaction():
+            for task_id, kind, number, value in rows:
+                held = self._get(task_id, kind, number)
+                if held is not None and held != value:
+                    raise InputError(f"this gateway has another {kind} of task {task_id} than the backup; nothing was restored")
+                self._put(task_id, kind, number, value)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -52,6 +52,7 @@ class TaskWork:
         if not self._is_done(view):
             minimum = (await self.file(view)).cohort.minimum_patients
             self._cohort = await self._withdrawals.applied(self._cohort, minimum=minimum)
+            await self._withdrawals.record(view)
         return self._cohort
 
     async def _undecided(self, view: TaskView) -> Cohort:
@@ -89,6 +90,7 @@ class TaskWork:
             mspid=self.context.mspid,
             concept_maps=folders.concept_maps,
             left_out=left_out,
+            store=self.context.config.store,
         )
 
     def _is_done(self, view: TaskView) -> bool:
@@ -103,7 +105,7 @@ class TaskWork:
         """The numbers on which all participants agree; raises VerificationFailed where the cohort changed since the approval."""
         file = await self.file(view)
         sizes = {d.mspid: Size(d.patients, d.batch) for d in view.decisions if d.mspid in view.participants}
-        plan = Plan(file, sizes)
+        plan = Plan(file, sizes, self.context.config.gateway.models)
         own = plan.sizes.get(self.context.mspid)
         if own is not None and not self._is_done(view) and own.patients != (await self.cohort(view)).train.approved:
             raise VerificationFailed(

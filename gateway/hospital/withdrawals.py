@@ -2,19 +2,22 @@
 
 The approval is of a number of patients that the ledger knows. Who has no consent then is not among them. Who withdraws later is one of
 them all the same, and gives nothing from the next round on: noise, sampling and debits stay those of the approval (docs/privacy.md).
-Nobody who is out of a task comes back into it. The state holds keyed hashes, so that it names no patient.
+Nobody who is out of a task comes back into it. The state holds keyed hashes, so that it names no patient; beside them, until the patient
+is erased, the salt of the commitment that stands on the ledger (gateway.hospital.withdrawal_batch).
 """
 
 import asyncio
-import hmac
 import logging
 from collections.abc import Callable, Iterable
 
+from fabric.client.errors import ContractRefused
+from fabric.ledger_views import TaskView
 from gateway.fhir.consents import Consents
 from gateway.fhir.errors import DataError
 from gateway.fhir.extract import LeftOut
 from gateway.hospital.cohort import Cohort
 from gateway.hospital.context import GatewayContext
+from gateway.hospital.withdrawal_batch import new_batch, patient_hash
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +30,8 @@ class Withdrawals:
         self._task_id = task_id
         self._current: tuple[tuple[object, ...], Consents] | None = None
         self._applied: tuple[Consents | None, Cohort] | None = None
+        self._recorded: set[str] = set()
+        """Digests of batches that stand on the ledger."""
 
     async def current(self) -> Consents | None:
         """The patients' decisions as they stand now, the same object until they change; None where the hospital asks nobody.
@@ -68,6 +73,21 @@ class Withdrawals:
             )
         return cohort
 
+    async def record(self, task: TaskView) -> None:
+        """Put on the ledger what was made for it and is not there: before anything more is given to the task."""
+        self._recorded |= {each.digest for each in task.withdrawals if each.mspid == self._context.mspid}
+        for batch in self._context.state.withdrawals(self._task_id):
+            if batch.digest in self._recorded:
+                continue
+            try:
+                await self._context.ledger.record_withdrawals(task_id=self._task_id, digest=batch.digest)
+            except ContractRefused as refusal:
+                # Of an earlier start, whose answer never came; or the task ended in the meantime, and no round is left to precede.
+                if refusal.code not in ("ALREADY_RECORDED", "WRONG_PHASE", "NOT_A_PARTICIPANT"):
+                    raise
+            if task.participants:  # before the key is made nobody is one, and it is asked again
+                self._recorded.add(batch.digest)
+
     def _without(self, cohort: Cohort, consents: Consents | None) -> Cohort:
         kept = self._context.state.left_out(self._task_id, "since") or frozenset()
         if consents is None and not kept:
@@ -77,10 +97,13 @@ class Withdrawals:
         out = {key for key, found in hashes.items() if found in kept or (consents is not None and consents.left_out(key) is not None)}
         if not out:
             return cohort
-        self._context.state.keep_left_out(self._task_id, "since", kept | {hashes[key] for key in out})
+        new = {hashes[key]: key for key in out if hashes[key] not in kept}
+        if new:
+            batch = new_batch(self._task_id, self._context.mspid, new)
+            self._context.state.keep_withdrawals(self._task_id, batch, kept | {hashes[key] for key in out})
         log.info("task %s goes on without the data of patients who have withdrawn", self._task_id)
         return cohort.without(out)
 
     def _hash(self) -> Callable[[str], str]:
         salt = self._context.state.cohort_salt(self._task_id)
-        return lambda key: hmac.new(salt, b"patient " + key.encode(), "sha256").hexdigest()
+        return lambda key: patient_hash(salt, key)

@@ -11,11 +11,12 @@ from consortium.v1 import gateway_pb2, gateway_pb2_grpc
 from fabric.ledger_views import TaskView
 from gateway.connect import Access
 from gateway.errors import TaskIncomplete, Unavailable, VerificationFailed
-from gateway.researcher.outcome import Evaluation, Quality
+from gateway.researcher.outcome import Evaluation
 from gateway.rpc import UNARY_TIMEOUT_SECONDS, unavailable
 from gateway.task_file import digest as document_digest
-from privacy.evaluation import EvaluationError, Histogram
+from privacy.evaluation import EvaluationError
 from privacy.models import MAXIMUM_PARAMETERS, ModelError, digest, from_safetensors
+from privacy.noisy_evaluation import NoisyHistogram
 
 # Eight bytes a parameter, and room for the file's header.
 MAX_MODEL_BYTES = 8 * MAXIMUM_PARAMETERS + (1 << 16)
@@ -75,19 +76,19 @@ def parse_evaluation(data: bytes) -> Evaluation:
     try:
         fields = json.loads(data)
         return Evaluation(
-            patients=sum(int(fields["patients"][part] or 0) for part in ("train", "validation", "test")),
-            federated=_quality(fields["federated"]),
-            alone=_quality(fields["alone"]),
+            federated=_noisy(fields["federated"]),
             seconds={str(name): float(value) for name, value in fields["seconds"].items()},
-            warnings=tuple(str(warning) for warning in fields["warnings"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, EvaluationError) as error:
         raise VerificationFailed(f"the evaluation cannot be read: {type(error).__name__}: {error}") from error
 
 
-def _quality(fields: Mapping[str, Any]) -> Quality:
-    histogram = Histogram(tuple(int(count) for count in fields["positives"]), tuple(int(count) for count in fields["negatives"]))
-    return Quality(histogram, None if fields["auc"] is None else float(fields["auc"]))
+def _noisy(fields: Mapping[str, Any]) -> NoisyHistogram:
+    return NoisyHistogram(
+        tuple(float(count) for count in fields["positives"]),
+        tuple(float(count) for count in fields["negatives"]),
+        float(fields["noise_deviation"]),
+    )
 
 
 async def _evaluation_of(access: Access, view: TaskView, mspid: str) -> Evaluation | str:

@@ -1,6 +1,6 @@
 """Gather a task's outcome: what the ledger holds about it, and what the hospitals release."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from fabric.blocks import header_hash
@@ -8,14 +8,14 @@ from fabric.channel import ChannelConfig
 from fabric.client.errors import ContractRefused
 from fabric.client.gateway import Gateway
 from fabric.ledger import Ledger
-from fabric.ledger_views import OrganisationView, RoundView, SettlementView, TaskView
+from fabric.ledger_views import Debit, OrganisationView, RoundView, SettlementView, TaskView
 from gateway.connect import Access
 from gateway.errors import TaskIncomplete
 from gateway.researcher.evaluations import fetch_document, fetch_evaluations
 from gateway.researcher.outcome import Evaluation, HospitalOutcome, LedgerOutcome, Outcome, RoundOutcome, TaskFacts
-from gateway.researcher.progress import training_spends
+from gateway.spends import from_ledger
 from gateway.task_file import TaskFile, parse
-from privacy.accounting import SpendEvent, epsilon_at_orders
+from privacy.accounting import SpendEvent
 
 # What a hospital's own clock says; hospitals work at the same time, so the slowest one counts.
 ACTIVITIES = ("training", "encryption", "aggregation", "ledger")
@@ -63,6 +63,7 @@ async def gather(access: Access, task_id: str) -> Outcome:
         raise TaskIncomplete(f"task {task_id} has no settled round ({standing(view)})")
     task = parse(await fetch_document(access, view), source=f"the document of task {task_id}")
     evaluations, notes = await fetch_evaluations(access, view)
+    view = await access.ledger.task(task_id)  # with what hospitals paid for them
     organisations = {organisation.mspid: organisation for organisation in await access.ledger.organisations()}
     return Outcome(
         task=_facts(view, task),
@@ -103,6 +104,7 @@ def _facts(view: TaskView, task: TaskFile) -> TaskFacts:
         mode=task.privacy.mode,
         clip=task.privacy.clip,
         epsilon=task.privacy.epsilon,
+        score_epsilon=task.privacy.score_epsilon,
         delta=task.privacy.delta,
         normalised=terms.normalisation,
     )
@@ -112,16 +114,14 @@ def _hospital(
     view: TaskView, organisation: OrganisationView, history: History, evaluation: Evaluation | None, note: str
 ) -> HospitalOutcome:
     decision = view.decision(organisation.mspid)
-    delta = 1 / view.terms.delta_inverse
-    spends = _spends(history.rounds, organisation.mspid)
+    debits = [*(debit for each in history.rounds for debit in each.debits), *view.releases]
     return HospitalOutcome(
         mspid=organisation.mspid,
-        patients=evaluation.patients if evaluation else decision.patients if decision else 0,
-        epsilon=epsilon_at_orders(spends, delta=delta) if spends else 0.0,
-        delta=delta,
-        spends=spends,
+        patients=decision.patients if decision else 0,
+        delta=1 / view.terms.delta_inverse,
+        spends=_spends(debit for debit in debits if debit.mspid == organisation.mspid),
         trust_ppm=organisation.trust_ppm,
-        tokens_micro=organisation.balance_micro + organisation.bond_micro,
+        tokens_micro=organisation.balance_micro + organisation.bond_micro + organisation.vesting_micro,
         evaluation=evaluation,
         note=note,
         views_digest=decision.views_digest if decision else None,
@@ -129,8 +129,13 @@ def _hospital(
     )
 
 
-def _spends(rounds: Sequence[RoundView], mspid: str) -> tuple[SpendEvent, ...]:
-    return tuple(event for each in rounds for debit in each.debits if debit.mspid == mspid for event in training_spends(debit.spends))
+def _spends(debits: Iterable[Debit]) -> dict[str, tuple[SpendEvent, ...]]:
+    """One hospital's events by partition, in the order in which they were debited."""
+    found: dict[str, list[SpendEvent]] = {}
+    for debit in debits:
+        for spend in debit.spends:
+            found.setdefault(spend.partition, []).append(from_ledger(spend))
+    return {partition: tuple(events) for partition, events in found.items()}
 
 
 def _round(settlement: SettlementView) -> RoundOutcome:

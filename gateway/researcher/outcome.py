@@ -1,36 +1,23 @@
 """What a finished task came to: everything that its summary and its report say, gathered, checked, and free of I/O."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from privacy.accounting import SpendEvent
-from privacy.evaluation import Histogram, auc, merge
+from privacy.accounting import SpendEvent, epsilon_at_orders
+from privacy.evaluation import Histogram, auc
+from privacy.noisy_evaluation import NoisyHistogram, merge_noisy, plausible
 
 MICRO = 1_000_000
 
 
 @dataclass(frozen=True)
-class Quality:
-    """A model on a hospital's held-out patients; `auc` is exact, and None unless both labels are present."""
-
-    histogram: Histogram
-    auc: float | None
-
-
-@dataclass(frozen=True)
 class Evaluation:
-    """What a hospital released about models on its held-out patients."""
+    """What a hospital released about the model on its held-out patients."""
 
-    patients: int
-    """All patients of the hospital's cohort, whatever part they were split into, without parts too small for it to tell."""
-    federated: Quality
-    alone: Quality
-    """The model that the hospital trained on its own patients only, without privacy."""
+    federated: NoisyHistogram
     seconds: Mapping[str, float]
     """Where the gateway's time went: training, encryption, aggregation, ledger."""
-    warnings: tuple[str, ...] = ()
-    """What a person should know about the hospital's data."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +26,10 @@ class HospitalOutcome:
 
     mspid: str
     patients: int
-    """Patients of its cohort, as it released them; the training patients that its approval states where it released nothing."""
-    epsilon: float
-    """Spent on its training patients by this task, by the ledger's rule."""
+    """Who train: the number that its approval tells. How many validate or are held out nobody tells."""
     delta: float
-    spends: tuple[SpendEvent, ...]
+    spends: Mapping[str, tuple[SpendEvent, ...]]
+    """The events that this task debited, by partition: train, validation, test."""
     trust_ppm: int
     tokens_micro: int
     evaluation: Evaluation | None
@@ -52,6 +38,16 @@ class HospitalOutcome:
     views_digest: str | None = None
     """Digests of the SQL that the hospital read and of its resources, salted, as its approval states them."""
     cohort_digest: str | None = None
+
+    @property
+    def epsilon(self) -> float:
+        """Spent on its training patients by this task, by the ledger's rule."""
+        return self.epsilon_of("train")
+
+    def epsilon_of(self, partition: str) -> float:
+        """Spent on one partition's patients by this task, by the ledger's rule."""
+        spends = self.spends.get(partition, ())
+        return epsilon_at_orders(spends, delta=self.delta) if spends else 0.0
 
 
 @dataclass(frozen=True)
@@ -89,6 +85,7 @@ class TaskFacts:
     mode: str
     clip: float
     epsilon: float
+    score_epsilon: float
     delta: float
     normalised: bool = False
     """Whether it began with round 0."""
@@ -107,6 +104,8 @@ class Outcome:
     seconds: Mapping[str, float]
     pooled_plain_auc: float | None = None
     """AUC of the same model trained on all patients in one place without privacy: only a trial can know it."""
+    local_auc: Mapping[str, float] = field(default_factory=dict)
+    """AUC of each hospital's own model, without privacy, on its own held-out patients, where both labels are present: so, too."""
 
     @property
     def evaluated(self) -> tuple[tuple[str, Evaluation], ...]:
@@ -114,15 +113,15 @@ class Outcome:
         return tuple((hospital.mspid, hospital.evaluation) for hospital in self.hospitals if hospital.evaluation is not None)
 
     @property
-    def pooled(self) -> Histogram | None:
-        """Scores of the federated model on the held-out patients of all hospitals that released them."""
-        histograms = [evaluation.federated.histogram for _, evaluation in self.evaluated]
-        return merge(histograms) if histograms else None
+    def noisy(self) -> NoisyHistogram | None:
+        """Noisy counts of the federated model's scores on the held-out patients of all hospitals that released them."""
+        histograms = [evaluation.federated for _, evaluation in self.evaluated]
+        return merge_noisy(histograms) if histograms else None
 
     @property
-    def local_auc(self) -> dict[str, float]:
-        """AUC of each hospital's own model on its own held-out patients, where both labels are present."""
-        return {mspid: evaluation.alone.auc for mspid, evaluation in self.evaluated if evaluation.alone.auc is not None}
+    def pooled(self) -> Histogram | None:
+        """The counts that are nearest to the noisy ones among those that can be."""
+        return plausible(self.noisy) if self.noisy else None
 
     @property
     def upload_bytes_per_parameter(self) -> float:
@@ -145,7 +144,7 @@ def summary(outcome: Outcome) -> dict[str, Any]:
         "auc": {
             "federated": auc(outcome.pooled) if outcome.pooled else None,
             "local_mean": mean(list(local.values())),
-            "local": local,
+            "local": dict(local),
             "pooled_plain": outcome.pooled_plain_auc,
         },
         "ledger": {"kind": outcome.ledger.kind, "height": outcome.ledger.height, "verified": outcome.ledger.verified},

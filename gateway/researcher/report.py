@@ -9,13 +9,19 @@ from importlib.resources import files
 from itertools import accumulate
 from string import Template
 
+import numpy as np
+
 from gateway.researcher.outcome import MICRO, HospitalOutcome, Outcome, mean
 from gateway.researcher.page import style, table
 from gateway.researcher.plots import Axis, Series, axis_for, bar_chart, line_chart
 from privacy.accounting import SpendEvent, epsilon_pld
 from privacy.evaluation import Histogram, accuracy, auc, brier, calibration, calibration_error, roc
+from privacy.noisy_evaluation import Measure, NoisyHistogram, interval, plausible
 
 _RATE = {"false": Axis("false positive rate", 0, 1), "true": Axis("true positive rate", 0, 1)}
+_PARTITIONS = {"train": "training", "validation": "validation", "test": "held-out"}
+SIMULATION_SEED = 20
+"""Of the draws behind intervals: nothing is kept secret by them, and the same report comes out the same again."""
 _NONE = "<p>No hospital released what this chart needs.</p>"
 
 
@@ -34,9 +40,9 @@ def render_report(outcome: Outcome) -> str:
         hospitals=len(outcome.hospitals),
         numbers=_numbers(outcome),
         roc=_roc([("all hospitals", outcome.pooled)] if outcome.pooled else []),
-        roc_by_hospital=_roc([(mspid, evaluation.federated.histogram) for mspid, evaluation in outcome.evaluated]),
+        roc_by_hospital=_roc(_by_hospital(outcome)),
         calibration=_calibration([("all hospitals", outcome.pooled)] if outcome.pooled else [], bins=10),
-        calibration_by_hospital=_calibration([(mspid, evaluation.federated.histogram) for mspid, evaluation in outcome.evaluated], bins=4),
+        calibration_by_hospital=_calibration(_by_hospital(outcome), bins=5),
         comparison=_comparison(outcome),
         quality_table=_quality_table(outcome),
         ceiling=_ceiling(outcome),
@@ -51,10 +57,13 @@ def render_report(outcome: Outcome) -> str:
     )
 
 
+def _by_hospital(outcome: Outcome) -> list[tuple[str, Histogram]]:
+    return [(mspid, plausible(evaluation.federated)) for mspid, evaluation in outcome.evaluated]
+
+
 def _numbers(outcome: Outcome) -> str:
-    federated = auc(outcome.pooled) if outcome.pooled else None
     facts = [
-        ("AUC, federated", _number(federated)),
+        ("AUC, federated, 90 % interval", _with_interval(outcome.noisy, auc) if outcome.noisy else "–"),
         ("AUC, hospitals alone", _number(mean(list(outcome.local_auc.values())))),
         ("AUC, all data in one place", _number(outcome.pooled_plain_auc)),
         ("largest ε spent", _number(max((hospital.epsilon for hospital in outcome.hospitals), default=None), 2)),
@@ -85,7 +94,7 @@ def _calibration(histograms: Sequence[tuple[str, Histogram]], *, bins: int) -> s
 
 def _comparison(outcome: Outcome) -> str:
     local = outcome.local_auc
-    federated = {mspid: evaluation.federated.auc for mspid, evaluation in outcome.evaluated}
+    federated = {mspid: auc(histogram) for mspid, histogram in _by_hospital(outcome)}
     names = list(federated)
     shown = [value for value in (*federated.values(), *local.values()) if value is not None]
     if not shown:
@@ -96,19 +105,26 @@ def _comparison(outcome: Outcome) -> str:
 
 def _quality_table(outcome: Outcome) -> str:
     local = outcome.local_auc
-    rows = [(mspid, *_quality(evaluation.federated.histogram), _number(local.get(mspid))) for mspid, evaluation in outcome.evaluated]
-    if outcome.pooled:
-        rows.append(("all hospitals", *_quality(outcome.pooled), _number(mean(list(local.values())))))
-    warnings = [(mspid, warning) for mspid, evaluation in outcome.evaluated for warning in evaluation.warnings]
-    remarks = [*((hospital.mspid, hospital.note) for hospital in outcome.hospitals if hospital.note), *warnings]
-    notes = "".join(f"<li>{escape(mspid)}: {escape(remark)}</li>" for mspid, remark in remarks)
-    header = ("hospital", "held-out patients", "AUC", "accuracy", "Brier", "calibration error", "AUC alone")
+    rows = [(mspid, *_quality(evaluation.federated), _number(local.get(mspid))) for mspid, evaluation in outcome.evaluated]
+    if outcome.noisy:
+        rows.append(("all hospitals", *_quality(outcome.noisy), _number(mean(list(local.values())))))
+    notes = "".join(f"<li>{escape(each.mspid)}: {escape(each.note)}</li>" for each in outcome.hospitals if each.note)
+    header = ("hospital", "held-out patients, about", "noise", "AUC", "accuracy", "Brier", "calibration error", "AUC alone")
     return table(header, rows) + (f"<ul>{notes}</ul>" if notes else "")
 
 
-def _quality(histogram: Histogram) -> tuple[str, ...]:
+def _quality(noisy: NoisyHistogram) -> tuple[str, ...]:
+    histogram = plausible(noisy)
     patients = sum(histogram.positives) + sum(histogram.negatives)
-    return (str(patients), *(_number(measure(histogram)) for measure in (auc, accuracy, brier, calibration_error)))
+    figures = (_with_interval(noisy, measure) for measure in (auc, accuracy, brier, calibration_error))
+    return (f"{patients:.0f}", f"± {noisy.deviation:.1f}", *figures)
+
+
+def _with_interval(noisy: NoisyHistogram, measure: Measure) -> str:
+    """A figure with the interval in which other patients and other noise would have put it; the same draws for the same counts."""
+    bounds = interval(noisy, measure, rng=np.random.default_rng(SIMULATION_SEED))
+    told = _number(measure(plausible(noisy)))
+    return told if bounds is None else f"{told} ({bounds[0]:.2f} to {bounds[1]:.2f})"
 
 
 def _ceiling(outcome: Outcome) -> str:
@@ -130,15 +146,24 @@ def _epsilon(outcome: Outcome) -> str:
 
 def _privacy_table(outcome: Outcome) -> str:
     rows = [
-        (each.mspid, str(each.patients), f"{each.epsilon:.3f}", _second_opinion(each), f"{each.delta:g}", _noise(each))
+        (
+            each.mspid,
+            name,
+            f"{each.epsilon_of(partition):.3f}",
+            _second_opinion(each, partition),
+            f"{each.delta:g}",
+            _noise(each.spends[partition]),
+        )
         for each in outcome.hospitals
+        for partition, name in _PARTITIONS.items()
+        if partition in each.spends
     ]
     return table(("hospital", "patients", "ε (ledger)", "ε (second accountant)", "δ", "noise multiplier"), rows)
 
 
-def _second_opinion(hospital: HospitalOutcome) -> str:
+def _second_opinion(hospital: HospitalOutcome, partition: str) -> str:
     steps = Counter[SpendEvent]()
-    for spend in hospital.spends:
+    for spend in hospital.spends[partition]:
         steps[replace(spend, steps=1)] += spend.steps
     merged = tuple(replace(spend, steps=count) for spend, count in steps.items())
     return f"{_epsilon_pld(merged, hospital.delta):.3f}"
@@ -150,8 +175,8 @@ def _epsilon_pld(spends: tuple[SpendEvent, ...], delta: float) -> float:
     return epsilon_pld(spends, delta=delta)
 
 
-def _noise(hospital: HospitalOutcome) -> str:
-    return ", ".join(f"{value:.3f}" for value in sorted({spend.noise_multiplier for spend in hospital.spends})) or "–"
+def _noise(spends: Sequence[SpendEvent]) -> str:
+    return ", ".join(f"{value:.3f}" for value in sorted({spend.noise_multiplier for spend in spends}))
 
 
 def _statement(outcome: Outcome) -> str:
@@ -172,12 +197,18 @@ def _statement(outcome: Outcome) -> str:
         "<p><b>Privacy statement.</b> Unit of privacy: one patient with all records. Neighbouring data sets: one patient added or"
         f" removed. Each patient's gradient is clipped to L2 norm {task.clip:g} and Gaussian noise is added to the sum"
         f" (DP-SGD).{before}"
-        f" The task was allowed (ε, δ) = ({task.epsilon:g}, {task.delta:g}) for each hospital's training patients. Trust model:"
-        f" {task.mode}; {trust_model}. Accountants: the ledger debits every round before the update leaves the hospital, by a Rényi filter"
+        f" The task was allowed (ε, δ) = ({task.epsilon:g}, {task.delta:g}) for each hospital's training patients, and"
+        f" ({task.score_epsilon:g}, {task.delta:g}) for its validation patients, whose clipped differences of loss are scored with Gaussian"
+        " noise, and for its held-out patients. A patient is in one of these three parts only, so it loses no more than the largest of"
+        f" the three. Trust model: {task.mode} for updates; {trust_model}. To scores and evaluations each hospital adds all of the noise"
+        " itself. Accountants: the ledger debits everything before it leaves the hospital, by a Rényi filter"
         " at fixed integer orders, valid for adaptive composition; the second accountant recomputes ε from the same debits with privacy"
-        " loss distributions (dp-accounting). Not covered: the held-out scores in this report, which hospitals released as exact counts by"
-        " their own decision, among them those of each hospital's own model, which was trained without noise; the quality of its data and"
-        " the number of patients, stated in approvals.</p>"
+        " loss distributions (dp-accounting).</p>"
+        "<p><b>The figures on held-out patients are noisy.</b> Each hospital counted its held-out patients by score and label and added"
+        " Gaussian noise, of the deviation in the table, to each count before they left it. What is told here is read off the nearest"
+        " counts that can be; noise draws AUC towards one half. Intervals hold 90 % of what other patients of the same kind and other"
+        " noise would have given, by simulation. The quality of the data in approvals is told with noise and paid for by held-out patients,"
+        " too. Not covered: the number of training patients, which is public by definition.</p>"
     )
 
 

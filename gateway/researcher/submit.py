@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import grpc
 from consortium.v1 import gateway_pb2, gateway_pb2_grpc
@@ -45,12 +46,14 @@ def check_task_id(task_id: str) -> str:
     return task_id
 
 
-async def submit_task(access: Access, document: bytes, *, task_id: str, source: str, now: datetime | None = None) -> Submitted:
+async def submit_task(
+    access: Access, document: bytes, *, task_id: str, source: str, now: datetime | None = None, order: Mapping[str, Any] | None = None
+) -> Submitted:
     """Put the task on the ledger and bring its document to every gateway that takes connections.
 
-    A gateway that is away gets the document from another one later. Raises TaskFileError, PolicyRefused for a permit that has ended
-    `now` (default: by this machine's clock), ContractRefused, LedgerError, and
-    Unavailable if no gateway took the document: `deliver` brings it once one answers.
+    `order`: the offers it takes up (fabric.ledger.Ledger.submit_task). A gateway that is away gets the document from another one later.
+    Raises TaskFileError, PolicyRefused for a permit that has ended `now` (default: by this machine's clock), ContractRefused, LedgerError,
+    and Unavailable if no gateway took the document: `deliver` brings it once one answers.
     """
     task = parse(document, source=source)
     check_permit(task.task.permit, task.task.last_day, now=now or datetime.now(UTC))
@@ -73,14 +76,17 @@ async def submit_task(access: Access, document: bytes, *, task_id: str, source: 
         normalisation=task.normalisation is not None,
         permit_expires=task.task.last_day,
         training_limit=task.task.training_limit,
+        mode=task.privacy.mode,
+        order=order,
     )
     delivered, refused = await deliver(access, task_id, document)
     return Submitted(task_id, digest(document), receipt.tx_id, receipt.block_number, delivered, refused)
 
 
 async def deliver(access: Access, task_id: str, document: bytes) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Bring a document to the hospitals: (who took it, why the others did not); raise Unavailable if nobody did."""
-    hospitals = [organisation for organisation in await access.ledger.organisations() if organisation.kind == "hospital"]
+    """Bring a document to the hospitals that are asked: (who took it, why the others did not); raise Unavailable if nobody did."""
+    asked = (await access.ledger.task(task_id)).hospitals
+    hospitals = [organisation for organisation in await access.ledger.organisations() if organisation.mspid in asked]
     addresses = [(hospital.mspid, gateway.endpoint) for hospital in hospitals for gateway in hospital.gateways if gateway.endpoint]
     answers = await asyncio.gather(*(_send(access, mspid, endpoint, task_id, document) for mspid, endpoint in addresses))
     refused = {mspid: why for (mspid, _), why in zip(addresses, answers, strict=True) if why is not None}

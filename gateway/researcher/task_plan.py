@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fabric.contract import budget as renyi
 from fabric.ledger_views import BudgetView, FilterView
-from gateway.hospital.plan import Plan, normalisation_event, size_of, training_event
+from gateway.hospital.plan import Plan, evaluation_event, normalisation_event, quality_event, size_of, training_event
 from gateway.spends import to_ledger
 from gateway.task_file import MICRO, TaskFile
 from privacy.accounting import AccountingError, SpendEvent
@@ -16,10 +16,15 @@ _STEPS_OF_SEARCH = 14
 
 @dataclass(frozen=True)
 class Costs:
-    """What a task debits from one partition: `once` and then `each_round`, and the noise of a round's event."""
+    """What a task debits from one partition: `once`, and then `each_round` where a round takes from it."""
 
     once: Sequence[SpendEvent]
-    each_round: SpendEvent
+    each_round: SpendEvent | None
+
+    @property
+    def main(self) -> SpendEvent:
+        """The event whose noise decides how good the result is: of a round, or of the evaluation."""
+        return self.once[-1] if self.each_round is None else self.each_round
 
 
 @dataclass(frozen=True)
@@ -63,12 +68,12 @@ def _verdict(task: TaskFile, budget: BudgetView, held: FilterView, *, patients: 
         dataset=budget.dataset,
         partition=held.partition,
         epsilon=_epsilon(task, held.partition),
-        noise_multiplier=own.each_round.noise_multiplier,
+        noise_multiplier=own.main.noise_multiplier,
         epsilon_left=max(0, held.epsilon_micro - held.epsilon_spent_micro) / MICRO,
         fits=fits,
         most_rounds=rounds if fits else max((number for number in range(rounds) if _fits(own, number, held)), default=0),
         largest_epsilon=None if better is None else _epsilon(better, held.partition),
-        its_noise_multiplier=None if better is None else costs(better).each_round.noise_multiplier,
+        its_noise_multiplier=None if better is None else costs(better).main.noise_multiplier,
     )
 
 
@@ -76,12 +81,16 @@ def _costs(task: TaskFile, partition: str, *, patients: int, hospitals: int) -> 
     if partition == "train":
         once = [] if task.normalisation is None else [normalisation_event(task)]
         return Costs(once, training_event(task, patients=patients))
+    if partition == "test":
+        return Costs([quality_event(task), evaluation_event(task)], None)
     # A hospital that the ledger elects into every committee, which is the most that it can be asked for.
     return Costs([], Plan(task, {str(number): size_of(task, patients=patients) for number in range(hospitals)}).score_event())
 
 
 def _fits(costs: Costs, rounds: int, held: FilterView) -> bool:
-    cost = tuple(rounds * micro for micro in _cost_micro(costs.each_round, held))
+    cost = (0,) * len(renyi.ORDERS)
+    if costs.each_round is not None:
+        cost = tuple(rounds * micro for micro in _cost_micro(costs.each_round, held))
     for event in costs.once:
         cost = renyi.add(cost, _cost_micro(event, held))
     return renyi.fits(held.spent_micro, cost, held.caps_micro)
@@ -110,10 +119,15 @@ def _largest_epsilon(task: TaskFile, held: FilterView, costs: Callable[[TaskFile
     return found
 
 
+_SETTINGS = {"train": "epsilon", "validation": "score_epsilon", "test": "evaluation_epsilon"}
+
+
 def _epsilon(task: TaskFile, partition: str) -> float:
-    return float(task.privacy.epsilon if partition == "train" else task.privacy.score_epsilon)
+    if partition == "test":
+        return task.privacy.evaluation_epsilon_micro / MICRO
+    return float(getattr(task.privacy, _SETTINGS[partition]))
 
 
 def _with_epsilon(task: TaskFile, partition: str, epsilon: float) -> TaskFile:
-    name = "epsilon" if partition == "train" else "score_epsilon"
+    name = _SETTINGS[partition]
     return task.model_copy(update={"privacy": task.privacy.model_copy(update={name: epsilon})})

@@ -1,17 +1,19 @@
 """The audit of whole histories: honest ones compute again; a false number that a majority endorsed is found."""
 
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fabric_protos.common import common_pb2
 
 from fabric import canonical
 from fabric.blocks import header_hash
 from fabric.checkpoint import Checkpoint
 from fabric.contract.keys import key
-from fabric.verify import VerificationError
-from gateway.auditor.trail import trail
+from fabric.verify import VerificationError, VerifiedBlock, Verifier
+from gateway.auditor.trail import trail, trail_of_ledger
 from gateway.auditor.verify import AuditReport, verify_file, verify_ledger
 from tests.support.consortium import TASK, Behaviour
 from tests.support.ledger_file import Blocks, write_ledger
@@ -97,7 +99,7 @@ def record_of(recording: Recording, *name: Any) -> dict[str, Any]:
     [
         (("account", "H01MSP"), {"balance_micro": 10**12}, "balances"),
         (("account", "H01MSP"), {"bond_micro": 0}, "balances"),
-        (("treasury", TASK, 1), {"amount_micro": 1}, "balances"),
+        (("treasury", TASK, 1), {"amount_micro": 7}, "balances"),
         (("trust", "H01MSP"), {"positive": 10**9}, "trust"),
         (("trust", "H01MSP"), {"streak": 10}, "trust"),
         (("filter", "H01MSP", "patients", "train"), {"spent_micro": [0] * 15}, "budgets"),
@@ -106,7 +108,7 @@ def record_of(recording: Recording, *name: Any) -> dict[str, Any]:
     ],
 )
 async def test_a_record_that_the_rules_do_not_give_is_found(name: tuple[Any, ...], change: dict[str, Any], area: str) -> None:
-    recording = played(3, 1, Behaviour(silent={"reveal": {"H03MSP"}}, candidate_micro=10_000))
+    recording = played(4, 1, Behaviour(silent={"reveal": {"H03MSP"}}, candidate_micro=10_000))
     before = record_of(recording, *name) if key(*name) in recording.consortium.ledger.state else {"task_id": TASK, "round": 1, "schema": 1}
     recording.forge("H01MSP", "heartbeat", {key(*name): canonical.dumps({**before, **change})})
     report = await audit(recording)
@@ -202,3 +204,25 @@ class TestTrail:
         assert trail(finished.blocks, TASK, checkpoints=[kept]) == trail(finished.blocks, TASK)
         with pytest.raises(VerificationError, match="rolled back"):
             trail(finished.blocks[:-1], TASK, checkpoints=[kept])
+
+    async def test_a_ledger_tells_it_block_by_block(self, finished: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
+        """No block is fetched before the one before is verified: memory holds the story, and not the chain."""
+        fetched = verified = ahead = 0
+        accept = Verifier.accept
+
+        class Counted(Blocks):
+            async def blocks(self, *, start: int, stop: int | None) -> AsyncIterator[common_pb2.Block]:
+                nonlocal fetched, ahead
+                async for block in super().blocks(start=start, stop=stop):
+                    fetched += 1
+                    ahead = max(ahead, fetched - verified)
+                    yield block
+
+        def counted(self: Verifier, block: common_pb2.Block) -> VerifiedBlock:
+            nonlocal verified
+            verified += 1
+            return accept(self, block)
+
+        monkeypatch.setattr(Verifier, "accept", counted)
+        assert await trail_of_ledger(Counted(finished.blocks), TASK) == trail(finished.blocks, TASK)
+        assert ahead == 1

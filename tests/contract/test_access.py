@@ -17,16 +17,20 @@ EXPECTED = {
     "anyone": "version",
     "admin": (
         "version register_organisation register_identity revoke_identity register_dataset approve_task reject_task advance abort_task "
-        "organisations organisation identities budget datasets spends tasks task round settlement trust"
+        "debit_release debit_listing publish_listing close_listing settle_order advance_dispute disputes "
+        "delegate_stake organisations organisation identities budget datasets spends listings orders tasks task round settlement trust"
     ),
     "gateway": (
-        "version heartbeat register_dataset declare_leave approve_task reject_task advance rejoin commit_key_share confirm_key debit "
-        "commit reveal post_sums post_share object_sums post_candidate commit_scores reveal_scores "
-        "organisations organisation identities budget datasets spends tasks task round settlement trust"
+        "version heartbeat register_dataset declare_leave approve_task reject_task advance rejoin commit_key_share confirm_key "
+        "accuse_dealer debit debit_release record_withdrawals debit_listing publish_listing close_listing settle_order "
+        "open_dispute take_seat share_disputed commit_finding reveal_finding advance_dispute disputes "
+        "commit reveal post_sums post_share object_sums object_shares post_candidate commit_scores reveal_scores "
+        "organisations organisation identities budget datasets spends listings orders tasks task round settlement trust"
     ),
-    "researcher": "submit_task advance abort_task version organisations organisation identities budget datasets spends tasks task round "
-    "settlement trust",
-    "auditor": "version organisations organisation identities budget datasets spends tasks task round settlement trust",
+    "researcher": "submit_task advance abort_task settle_order disputes version organisations organisation identities budget datasets "
+    "spends listings orders tasks task round settlement trust",
+    "auditor": "version attest_fairness disputes organisations organisation identities budget datasets spends listings orders "
+    "tasks task round settlement trust",
 }
 
 

@@ -14,6 +14,8 @@ from tests.support.stub import person
 CONSORTIUM = Consortium(3)
 CONSORTIUM.start()
 ADMIN = person("H01MSP", "admin", "admin")
+AUDITOR = person("H01MSP", "auditor")
+CONSORTIUM.submit(ADMIN, "register_identity", role="auditor", fingerprint=AUDITOR.fingerprint, endpoint="")
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
@@ -26,7 +28,7 @@ FIELDS = st.sampled_from(
 
 def run(function: str, data: bytes) -> str | None:
     """The refusal's code, None if the call passed. Endorses only: nothing is committed."""
-    for caller in (CONSORTIUM.gateway("H01MSP"), ADMIN, CONSORTIUM.researcher):
+    for caller in (CONSORTIUM.gateway("H01MSP"), ADMIN, CONSORTIUM.researcher, AUDITOR):
         try:
             CONSORTIUM.ledger.endorse(caller, function, data)
         except ContractError as refusal:

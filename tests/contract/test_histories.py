@@ -1,11 +1,13 @@
 """Generated histories: whatever hospitals do or fail to do, tokens are conserved and the settlements explain the state."""
 
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fabric.contract import incentives, trust
+from fabric.contract import incentives, trust, vesting
 from tests.support.consortium import LAB, TASK, Behaviour, Consortium
 from tests.support.stub import person
 
@@ -48,10 +50,12 @@ def test_tokens_are_conserved_and_settlements_explain_the_state(history: tuple[i
     count, rounds, reward, normalisation, played = history
     consortium = Consortium(count)
     consortium.start(rounds=rounds, reward_micro=reward, heartbeat_limit=1, normalisation=normalisation)
-    settlements = []
+    settlements, misbehaved = [], set()
     for behaviour in played:
         settlements.append(consortium.play_round(behaviour))
+        misbehaved |= behaviour.offline.union(*behaviour.silent.values())
         assert consortium.tokens() == consortium.minted()
+        assert_nobody_honest_lost(consortium, misbehaved)
         if settlements[-1]["task_phase"] != "rounds":
             break
         for mspid in consortium.task()["absent"]:
@@ -61,11 +65,65 @@ def test_tokens_are_conserved_and_settlements_explain_the_state(history: tuple[i
     check_settlements(consortium, settlements, reward)
 
 
+def assert_nobody_honest_lost(consortium: Consortium, misbehaved: set[str]) -> None:
+    """Whoever did its duties has its whole bond, and at least the balance it began with."""
+    for entry in consortium.view("organisations"):
+        if entry["kind"] == "hospital" and entry["mspid"] not in misbehaved:
+            assert entry["bond_micro"] == 100_000_000
+            assert entry["balance_micro"] >= 900_000_000
+
+
+def steps(consortium: Consortium) -> Iterator[None]:
+    """A task of two rounds, halted between any two transactions that move it."""
+    consortium.propose()
+    yield
+    for mspid in consortium.hospitals:
+        consortium.approve(mspid)
+        yield
+    consortium.advance()
+    yield
+    consortium.make_key()
+    while consortium.task()["phase"] == "rounds":
+        yield
+        consortium.play_phase(consortium.round(), Behaviour())
+
+
+STEPS = sum(1 for _ in steps(Consortium(4)))
+
+
+@pytest.mark.parametrize("done", range(STEPS))
+def test_a_researcher_who_aborts_at_any_step_costs_nobody_honest_anything(done: int) -> None:
+    """Fairness under aborts: what rounds paid is paid, what is left of the escrow goes back, and every bond is whole."""
+    consortium = Consortium(4)
+    task = steps(consortium)
+    for _ in range(done + 1):
+        next(task)
+    earned = {entry["mspid"]: entry["balance_micro"] for entry in consortium.view("organisations")}
+    escrow = consortium.task()["escrow_micro"]
+    consortium.submit(consortium.researcher, "abort_task", task_id=TASK, reason="permit withdrawn")
+    assert consortium.tokens() == consortium.minted()
+    assert_nobody_honest_lost(consortium, set())
+    assert {entry["mspid"]: entry["balance_micro"] for entry in consortium.view("organisations")} == earned | {LAB: earned[LAB] + escrow}
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("offline", [False, True])
+def test_a_hospital_that_stops_at_any_step_costs_nobody_honest_anything(phase: str, offline: bool) -> None:
+    consortium = Consortium(6)
+    consortium.start(rounds=1, heartbeat_limit=1)
+    quitter = consortium.round()["aggregators"][0]
+    consortium.play_round(Behaviour(silent={phase: {quitter}}, offline={quitter} if offline else set()))
+    assert consortium.task()["phase"] == "finished"
+    assert consortium.tokens() == consortium.minted()
+    assert_nobody_honest_lost(consortium, {quitter})
+
+
 def check_settlements(consortium: Consortium, settlements: list[Any], reward: int) -> None:
     """Recompute trust and accounts from the settlements alone, as an auditor does."""
     states = {mspid: trust.TrustState() for mspid in consortium.hospitals}
     balances = dict.fromkeys(consortium.hospitals, 900000000) | {LAB: 1_000_000_000 - reward}
     bonds = dict.fromkeys(consortium.hospitals, 100000000) | {LAB: 0}
+    dues: dict[str, tuple[int, ...]] = {}
     for settlement in settlements:
         weights = {}
         for entry in settlement["hospitals"]:
@@ -75,16 +133,20 @@ def check_settlements(consortium: Consortium, settlements: list[Any], reward: in
             if entry["contributed"]:
                 weights[entry["mspid"]] = incentives.weight(states[entry["mspid"]])
             bonds[entry["mspid"]] -= entry["deposit_micro"]
+            balances[entry["mspid"]] += settlement["share_micro"] if entry["mspid"] in settlement["honest"] else 0
         pay, remainder = incentives.split(settlement["budget_micro"], weights)
         assert remainder == settlement["remainder_micro"]
         assert {entry["mspid"]: entry["pay_micro"] for entry in settlement["hospitals"] if entry["contributed"]} == pay
-        for mspid, amount in pay.items():
-            balances[mspid] += amount
+        for mspid in settlement["released_micro"]:
+            released, dues[mspid] = vesting.after_round(dues.get(mspid, ()), pay.get(mspid, 0))
+            assert settlement["released_micro"][mspid] == released
+            balances[mspid] += released
         balances[LAB] += settlement["refund_micro"]
     for entry in consortium.view("trust"):
         state = states[entry["mspid"]]
         assert (entry["positive"], entry["negative"], entry["trust_ppm"]) == (state.positive, state.negative, state.trust_ppm)
     for entry in consortium.view("organisations"):
+        assert entry["vesting_micro"] == sum(dues.get(entry["mspid"], ()))
         assert (entry["balance_micro"], entry["bond_micro"]) == (balances[entry["mspid"]], bonds[entry["mspid"]])
 
 

@@ -2,16 +2,17 @@
 
 import inspect
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from fabric import canonical
 from fabric.contract import access
-from fabric.contract.commitments import commitment, score_commitment
+from fabric.contract.commitments import commitment, finding_commitment, score_commitment
 from fabric.contract.release import RELEASE
 from fabric.decoding import DecodeError, decode
 from fabric.ledger import Ledger
-from fabric.ledger_views import GroupScore, OrganisationView, Scores, Spend, Sum, VersionView
+from fabric.ledger_views import GroupScore, KeyAccusation, OrganisationView, Scores, ShareObjection, Spend, Sum, VersionView
 from tests.support.consortium import DIGEST, LAB, TASK, Behaviour, Consortium, digest, refused
 from tests.support.stub import MemoryLedger, Person, person
 
@@ -42,6 +43,56 @@ class MemoryClient:
         return Committed(endorsed.simulation.tx_id, len(self.ledger.events), endorsed.result)
 
 
+ACCOUNTABILITY = {
+    "attest_fairness",
+    "open_dispute",
+    "take_seat",
+    "share_disputed",
+    "commit_finding",
+    "reveal_finding",
+    "advance_dispute",
+    "disputes",
+}
+
+
+async def test_a_dispute_from_accusation_to_verdict_and_an_attestation() -> None:
+    consortium = Consortium(6)
+    consortium.start()
+    accused, *near = consortium.play_round()["groups"][0]["members"]
+    gateways = {mspid: Ledger(MemoryClient(consortium.ledger, consortium.gateway(mspid))) for mspid in consortium.hospitals}
+    accuser = gateways[near[0]]
+    place: Any = {"task_id": TASK, "round_number": 1, "accused": accused}
+    await accuser.open_dispute(**place, reason="points elsewhere")
+    (dispute,) = (await accuser.task(TASK)).disputes
+    assert (dispute.phase, dispute.accuser, len(dispute.committee)) == ("seating", near[0], 3)
+    with refused("NOT_DUE"):
+        await accuser.try_advance_dispute(**place)
+    for judge in dispute.committee:
+        await gateways[judge].take_seat(**place, sealing_key=digest(judge))
+    await accuser.advance_dispute(**place)
+    for holder in dispute.quorum:
+        await gateways[holder].share_disputed(**place, digest=digest(holder))
+    await accuser.advance_dispute(**place)
+    found = {"finding": "sound", "nonce": digest("nonce"), "opened_digest": digest("opened")}
+    for judge in dispute.committee:
+        await gateways[judge].commit_finding(**place, digest=finding_commitment(TASK, 1, accused, {"mspid": judge, **found}))
+    await accuser.advance_dispute(**place)
+    for judge in dispute.committee:
+        await gateways[judge].reveal_finding(**place, **found)
+    await accuser.advance_dispute(**place)
+    (closed,) = await accuser.disputes(TASK)
+    assert (closed.phase, closed.outcome, len(closed.findings)) == ("closed", "unfounded", 3)
+    auditor, admin = person("AuditMSP", "auditor"), Ledger(MemoryClient(consortium.ledger, person("AuditMSP", "admin", "admin")))
+    await admin.register_organisation(name="Audit", kind="audit")
+    await admin.register_identity(role="auditor", fingerprint=auditor.fingerprint, endpoint="")
+    await Ledger(MemoryClient(consortium.ledger, auditor)).attest_fairness(mspid=accused, fairness_ppm=900_000, evidence_digest=DIGEST)
+    lender = Ledger(MemoryClient(consortium.ledger, person(near[0], "admin", "admin")))
+    await lender.delegate_stake(mspid=accused, amount_micro=5)
+    rated = await accuser.organisation(accused)
+    assert (rated.fairness_ppm, rated.delegated_micro) == (900_000, 5)
+    assert MemoryClient.called >= ACCOUNTABILITY
+
+
 async def test_a_task_from_registration_to_the_end() -> None:
     memory = MemoryLedger()
     names = [f"H{number}MSP" for number in range(4)]
@@ -62,7 +113,25 @@ async def test_a_task_from_registration_to_the_end() -> None:
         await gateways[name].register_dataset(dataset="patients", epsilon_micro=8_000_000, delta_inverse=100_000)
         assert await gateways[name].heartbeat() == 1
 
+    held_out = Spend("test", "gaussian", 20_000_000, 1_000_000, 1)
+    everybody = [Spend(partition, "gaussian", 20_000_000, 1_000_000, 1) for partition in ("train", "validation", "test")]
+    for name in names:
+        listing = f"offer-of-{name.lower()}"
+        await gateways[name].debit_listing(listing_id=listing, dataset="patients", spends=everybody)
+        await gateways[name].publish_listing(
+            listing_id=listing,
+            dataset="patients",
+            digest=digest(name),
+            description="{}",
+            price_micro=7,
+            purposes=["p"],
+            legal_bases=["GDPR 9(2)(j)"],
+            permit_required=True,
+        )
+    listings = [view.listing_id for view in await lab.listings()]
     await lab.submit_task(
+        order={"listings": listings, "legal_basis": "GDPR 9(2)(j)"},
+        mode="local",
         task_id=TASK,
         digest=DIGEST,
         title="t",
@@ -79,7 +148,10 @@ async def test_a_task_from_registration_to_the_end() -> None:
         heartbeat_limit=1,
         parameters=31,
     )
+    await gateways[names[0]].close_listing(listing_id=listings[0])
+    assert [view.closed for view in await lab.listings()] == [True, False, False, False]
     for name in names[:3]:
+        await gateways[name].debit_release(task_id=TASK, release="quality", dataset="patients", spends=[held_out])
         await gateways[name].approve_task(
             task_id=TASK,
             digest=DIGEST,
@@ -105,6 +177,8 @@ async def test_a_task_from_registration_to_the_end() -> None:
     assert task.key_shares[0].sealing_key == digest(names[0], "seal") and set(task.endpoints.values()) == {"localhost:7001"}
     for name in names:
         await gateways[name].confirm_key(task_id=TASK, attempt=1, key_digest=digest("key"))
+    await gateways[names[0]].accuse_dealer(task_id=TASK, attempt=1, accused=names[1], evidence=digest("nobody joins"))
+    assert (await lab.task(TASK)).accusations == (KeyAccusation(names[0], names[1], digest("nobody joins")),)
     assert (await lab.try_advance(TASK))["phase"] == "commit"
     assert (await lab.task(TASK)).phase == "keys_share"  # asking wrote nothing
     await lab.advance(TASK)
@@ -130,6 +204,8 @@ async def test_a_task_from_registration_to_the_end() -> None:
     assert (record.sums, record.objections[0].reason, record.pinned) == (tuple(sums), "not the sum", {"0": tuple(names)})
     for name in record.quorum:
         await gateways[name].post_share(task_id=TASK, round_number=1, attempt=record.attempt, digest=digest("share", name))
+    await gateways[names[0]].object_shares(task_id=TASK, round_number=1, attempt=record.attempt, accused=None)
+    assert (await lab.round(TASK, 1)).share_objections == (ShareObjection(names[0], ""),)
     await gateways[record.aggregator].post_candidate(task_id=TASK, round_number=1, digest=digest("model"), rejected_groups=[])
     scores = Scores(digest("model"), 5, ())
     record = await lab.round(TASK, 1)
@@ -148,7 +224,7 @@ async def test_a_task_from_registration_to_the_end() -> None:
     budget = await lab.budget(names[0], "patients")
     assert budget.filters[0].epsilon_spent_micro > 0
     assert {(each.mspid, each.dataset) for each in await lab.datasets()} == {(f"H{number}MSP", "patients") for number in range(4)}
-    assert {each.task_id for each in await lab.spends(names[0], "patients")} == {TASK}
+    assert {each.task_id for each in await lab.spends(names[0], "patients")} == {TASK, f"listing {listings[0]}"}
     assert [summary.phase for summary in await lab.tasks()] == ["rounds"]
     assert len(await lab.organisations()) == 5 and (await lab.organisation(LAB)).kind == "research"
     assert sum(identity.revoked for identity in await lab.identities()) == 4
@@ -162,14 +238,20 @@ async def test_a_task_from_registration_to_the_end() -> None:
             await gateways[name].commit(task_id=TASK, round_number=2, digest=digest(name))
     with refused("NOT_ABSENT"):
         await gateways[late].rejoin(TASK)
+    await gateways[late].record_withdrawals(task_id=TASK, digest=digest("withdrawn"))
     await lab.abort_task(task_id=TASK, reason="enough")
-    assert (await lab.task(TASK)).over
-    assert MemoryClient.called == access.TABLE.keys()
+    await lab.settle_order(task_id=TASK)
+    (order,) = await lab.orders()
+    assert (order.outcome, set(order.paid_micro)) == ("aborted", {offer.mspid for offer in order.offers})
+    ended = await lab.task(TASK)
+    assert ended.over and ended.terms.mode == "local" and ended.withdrawals[0].round == 2
+    assert {each.mspid for each in ended.statements} == {each.mspid for each in ended.releases} == set(names)
+    assert MemoryClient.called | ACCOUNTABILITY == access.TABLE.keys()
 
 
 def test_there_is_a_method_for_every_function() -> None:
     methods = {name for name, _ in inspect.getmembers(Ledger, inspect.iscoroutinefunction) if not name.startswith("_")}
-    assert methods == access.TABLE.keys() | {"try_advance"}
+    assert methods == access.TABLE.keys() | {"try_advance", "try_advance_dispute"}
 
 
 def test_scores_are_sent_exactly_as_committed() -> None:

@@ -151,24 +151,108 @@ def test_a_silent_quorum_member_is_replaced_and_old_shares_are_void() -> None:
     assert after["decryptions"] == 4
 
 
-def test_a_second_silent_quorum_costs_the_round_and_not_the_task() -> None:
+def test_quorums_are_replaced_until_too_few_holders_answer_and_then_the_round_is_lost() -> None:
     consortium = open_round(6)
     record = to_phase(consortium, "decrypt")
     reserves = {mspid for mspid in consortium.hospitals if mspid not in record["quorum"]}
     settlement = consortium.play_round(Behaviour(silent={"share": {record["quorum"][0]} | reserves}))
     assert (settlement["accepted"], settlement["task_phase"]) == (False, "rounds")
-    assert "wear the key out" in settlement["reason"]
-    assert consortium.round(1)["replacements"] == 1
+    assert settlement["reason"] == "too few key holders are left to decrypt"
+    after = consortium.round(1)
+    assert after["replacements"] == len(reserves)
+    assert after["decryptions"] == (1 + len(reserves)) * len(after["sums"])
     assert consortium.play_round()["accepted"]
     assert consortium.tokens() == consortium.minted()
 
 
-def test_among_many_key_holders_no_quorum_is_replaced() -> None:
+def test_a_quorum_of_many_key_holders_is_replaced_too() -> None:
     consortium = open_round(16)
     record = to_phase(consortium, "decrypt")
     settlement = consortium.play_round(Behaviour(silent={"share": {record["quorum"][0]}}))
+    assert settlement["accepted"]
+    after = consortium.round(1)
+    assert (after["attempt"], after["decryptions"]) == (2, 2 * len(after["sums"]))
+
+
+def test_a_key_opens_no_sum_twice_that_later_rounds_will_need() -> None:
+    consortium = Consortium(6)
+    consortium.start(parameters=10**9)  # five sums: four for two rounds, and one more
+    record = to_phase(consortium, "decrypt")
+    settlement = consortium.play_round(Behaviour(silent={"share": {record["quorum"][0]}}))
     assert (settlement["accepted"], settlement["task_phase"]) == (False, "rounds")
-    assert consortium.round(1)["attempt"] == 1
+    assert settlement["reason"] == "opening the sums once more would wear the key out"
+    assert consortium.play_round()["accepted"]
+    assert consortium.task()["decryptions"] == 4
+
+
+def post_shares(consortium: Consortium) -> Any:
+    record = consortium.round()
+    for mspid in record["quorum"]:
+        share = {"task_id": TASK, "round": record["round"], "attempt": record["attempt"], "digest": digest(mspid, record["attempt"])}
+        consortium.by(mspid, "post_share", **share)
+    return record
+
+
+def object_to_shares(consortium: Consortium, record: Any, members: list[str], accused: str | None = None) -> None:
+    for mspid in members:
+        argument = {"task_id": TASK, "round": 1, "attempt": record["attempt"], "accused": accused}
+        consortium.by(mspid, "object_shares", **argument)
+
+
+def test_each_member_of_a_quorum_that_opened_nothing_is_left_out_in_turn() -> None:
+    consortium = open_round(6)
+    first = to_phase(consortium, "decrypt")["quorum"]
+    for turn, left_out in enumerate(first):
+        record = post_shares(consortium)
+        object_to_shares(consortium, record, consortium.hospitals[:4])
+        consortium.advance()
+        after = consortium.round()
+        assert (after["attempt"], after["phase"]) == (turn + 2, "decrypt")
+        assert left_out not in after["quorum"] and set(first) - {left_out} < set(after["quorum"])
+        assert after["decryptions"] == (turn + 2) * len(after["sums"])
+        assert after["failed_quorums"][-1]["quorum"] == record["quorum"]
+    object_to_shares(consortium, post_shares(consortium), consortium.hospitals[:4])
+    consortium.advance()
+    settlement = consortium.settlement(1)
+    assert (settlement["accepted"], settlement["reason"]) == (False, "no quorum's decryption shares open the sums")
+    assert not any(each["deposit_micro"] for each in settlement["hospitals"])
+    assert consortium.play_round()["accepted"]
+
+
+def test_whose_share_is_malformed_is_blamed_and_left_out() -> None:
+    consortium = open_round(6)
+    to_phase(consortium, "decrypt")
+    record = post_shares(consortium)
+    cheat = record["quorum"][2]
+    object_to_shares(consortium, record, consortium.hospitals[:3], cheat)
+    with refused("NOT_DUE"):
+        consortium.advance()
+    object_to_shares(consortium, record, consortium.hospitals[3:4], cheat)
+    consortium.advance()
+    assert cheat not in consortium.round()["quorum"] and consortium.round()["silent"] == [cheat]
+    settlement = consortium.play_round()
+    assert settlement["accepted"]
+    assert [each["mspid"] for each in settlement["hospitals"] if each["deposit_micro"]] == [cheat]
+    assert consortium.tokens() == consortium.minted()
+
+
+def test_objections_to_shares_are_checked() -> None:
+    consortium = open_round(6)
+    record = to_phase(consortium, "decrypt")
+    one = consortium.hospitals[:1]
+    with refused("SHARES_MISSING"):
+        object_to_shares(consortium, record, one)
+    post_shares(consortium)
+    with refused("WRONG_ATTEMPT"):
+        object_to_shares(consortium, {**record, "attempt": 2}, one)
+    outsider = next(mspid for mspid in consortium.hospitals if mspid not in record["quorum"])
+    with refused("BAD_ARGUMENT"):
+        object_to_shares(consortium, record, one, outsider)
+    object_to_shares(consortium, record, one)
+    with refused("ALREADY_OBJECTED"):
+        object_to_shares(consortium, record, one)
+    with refused("NOT_DUE"):
+        consortium.advance()
 
 
 def test_if_no_quorum_member_gets_the_ciphertexts_the_aggregator_is_to_blame() -> None:

@@ -194,6 +194,92 @@ def test_the_ceremony_checks_phase_attempt_and_place(consortium: Consortium) -> 
         consortium.by("LateMSP", "advance", task_id=TASK)
 
 
+def accuse(consortium: Consortium, by: str, accused: str, evidence: object = "false share") -> None:
+    attempt = consortium.task()["attempt"]
+    consortium.by(by, "accuse_dealer", task_id=TASK, attempt=attempt, accused=accused, evidence=digest(evidence))
+
+
+def test_a_dealer_of_false_shares_is_named_slashed_and_left_out() -> None:
+    consortium = Consortium(4)
+    approved(consortium)
+    commit_shares(consortium, consortium.hospitals)
+    consortium.advance()
+    cheat, *others = consortium.hospitals
+    for number, mspid in enumerate(others):
+        with refused("NOT_DUE"):
+            consortium.advance()
+        accuse(consortium, mspid, cheat, number)
+    consortium.advance()
+    task = consortium.task()
+    assert (task["phase"], task["attempt"], task["participants"], task["dropped"]) == ("keys_commit", 2, others, [cheat])
+    assert consortium.view("organisation", mspid=cheat)["bond_micro"] == 0
+    assert consortium.tokens() == consortium.minted()
+    event = consortium.ledger.events[-1]
+    assert [(each["mspid"], each["reason"]) for each in event[1]["slashed"]] == [(cheat, "wrong_share")]
+
+
+def test_who_accuses_falsely_is_left_out_and_keeps_its_bond() -> None:
+    consortium = Consortium(4)
+    approved(consortium)
+    commit_shares(consortium, consortium.hospitals)
+    consortium.advance()
+    liar, *others = consortium.hospitals
+    accuse(consortium, liar, others[0])
+    for mspid in others:
+        accuse(consortium, mspid, liar)
+    consortium.advance()
+    assert consortium.task()["dropped"] == [liar]
+    assert consortium.view("organisation", mspid=liar)["bond_micro"] > 0
+
+
+def test_an_accusation_without_a_quorum_convicts_nobody() -> None:
+    consortium = Consortium(3)
+    approved(consortium)
+    commit_shares(consortium, consortium.hospitals)
+    consortium.advance()
+    first, second, third = consortium.hospitals
+    accuse(consortium, first, second)
+    with refused("ALREADY_POSTED"):
+        accuse(consortium, first, third)
+    for nobody in (third, "NobodyMSP"):
+        with refused("BAD_ARGUMENT"):
+            accuse(consortium, third, nobody)
+    with refused("NOT_DUE"):
+        consortium.advance()
+
+
+def test_too_few_left_without_the_dealer_end_the_task_with_its_name() -> None:
+    consortium = Consortium(3)
+    approved(consortium)
+    commit_shares(consortium, consortium.hospitals)
+    consortium.advance()
+    cheat, *others = consortium.hospitals
+    for mspid in others:
+        accuse(consortium, mspid, cheat)
+    consortium.advance()
+    task = consortium.task()
+    assert (task["phase"], task["reason"]) == ("abandoned", f"{cheat} dealt a false share of the key, and too few hospitals remain")
+    assert consortium.tokens() == consortium.minted()
+
+
+def test_a_task_for_which_no_key_lasts_is_refused(consortium: Consortium) -> None:
+    with refused("KEY_WOULD_WEAR_OUT"):
+        consortium.propose(parameters=10**9, rounds=18)
+    with refused("KEY_WOULD_WEAR_OUT"):
+        consortium.propose(parameters=10**9, rounds=17, normalisation=True)
+    consortium.propose(parameters=10**9, rounds=17)
+
+
+def test_a_task_that_more_hospitals_join_than_its_key_lasts_for_is_abandoned() -> None:
+    consortium = Consortium(9)
+    consortium.propose(parameters=10**9, rounds=10)
+    for mspid in consortium.hospitals:
+        consortium.approve(mspid)
+    consortium.advance()
+    task = consortium.task()
+    assert task["phase"] == "abandoned" and task["reason"].startswith("one key of 9 hospitals may open")
+
+
 def test_a_hospital_silent_in_the_ceremony_is_dropped(consortium: Consortium) -> None:
     approved(consortium)
     commit_shares(consortium, consortium.hospitals[1:])
@@ -287,9 +373,10 @@ def test_a_debit_beyond_the_approval_is_refused_and_nothing_spent(consortium: Co
         consortium.by(first, "debit", task_id=TASK, round=1, spends=[TRAIN, heavy])
     with refused("BAD_ARGUMENT"):
         consortium.by(first, "debit", task_id=TASK, round=1, spends=[{**TRAIN, "sampling_rate_ppm": 5}])
-    assert [part["epsilon_spent_micro"] for part in consortium.view("budget", mspid=first, dataset="patients")["filters"]] == [0, 0]
+    assert [part["epsilon_spent_micro"] for part in consortium.view("budget", mspid=first, dataset="patients")["filters"]] == [0, 0, 0]
     consortium.by(first, "debit", task_id=TASK, round=1, spends=[TRAIN, TRAIN, VALIDATION])
-    train, validation = consortium.view("budget", mspid=first, dataset="patients")["filters"]
+    train, validation, held_out = consortium.view("budget", mspid=first, dataset="patients")["filters"]
+    assert not any(held_out["spent_micro"])
     assert train["spent_micro"][0] == 2 * 2500 and validation["spent_micro"][0] == 400  # α/(2σ²) at α = 2
 
 

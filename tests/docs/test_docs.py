@@ -18,6 +18,7 @@ from gateway.config import GatewayConfig
 from gateway.errors import ExitCode, ProductError
 from gateway.fhir.export.settings import load_data_section
 from gateway.fhir.extract import check
+from gateway.market.listing_file import load_listing
 from gateway.task_file import load as load_task
 from gateway.toml_file import validate
 
@@ -194,6 +195,8 @@ def test_every_link_leads_somewhere(path: Path) -> None:
 def test_every_sample_parses(path: Path) -> None:
     if path.parent.name == "tasks":
         check(load_task(path))
+    elif path.parent.name == "market":
+        load_listing(path)
     elif path.name == "ledger.toml":
         load_ledger(path)
     elif path.name == "export.toml":

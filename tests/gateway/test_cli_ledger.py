@@ -61,7 +61,7 @@ async def test_a_hospital_registers_and_sees_its_budget(shell: Shell) -> None:
     untouched = {"epsilon_spent": 0.0, "epsilon_left": 20.0, "epsilon_by_pld": 0.0, "epsilon_by_prv": 0.0, "tasks": {}}
     assert budget == {
         "mspid": "north", "dataset": "records", "epsilon": 20.0, "delta": 0.001,
-        "partitions": {"train": untouched, "validation": untouched},
+        "partitions": {"train": untouched, "validation": untouched, "test": untouched},
     }  # fmt: skip
     await shell.register("audit", "audit", "auditor", "auditor")
     auditor = shell.network.auditor

@@ -63,7 +63,8 @@ async def test_three_hospitals_train_and_everything_is_written_and_verified(tmp_
     summary = json.loads((out / "summary.json").read_text())
     assert (summary["status"], summary["rounds"]) == ("finished", 2)
     assert [hospital["mspid"] for hospital in summary["hospitals"]] == ["hospital-01", "hospital-02", "hospital-03"]
-    assert sum(hospital["patients"] for hospital in summary["hospitals"]) == 569
+    assert 0.4 * 569 < sum(hospital["patients"] for hospital in summary["hospitals"]) < 0.7 * 569  # who train
+    assert summary["auc"]["local"].keys() == {"hospital-01", "hospital-02", "hospital-03"}
     assert summary["ledger"] == {"kind": "embedded", "height": result.outcome.ledger.height, "verified": True}
     assert set(summary["seconds"]) == {"total", "setup", "training", "encryption", "aggregation", "ledger"}
     assert 0.5 < summary["auc"]["federated"] <= 1

@@ -18,15 +18,17 @@ from gateway.hospital.plan import (
     Plan,
     Size,
     column_names,
+    evaluation_event,
     normalisation_event,
     numeric_columns,
     own_noise,
     own_normalisation_noise,
+    quality_event,
     size_of,
     training_event,
 )
 from gateway.hospital.policy import decide
-from gateway.task_file import MICRO, TaskFile, parse
+from gateway.task_file import MICRO, TaskFile, TaskFileError, parse
 from privacy.accounting import SpendEvent
 from privacy.noise import NoiseSource
 from tests.support.hospitals import task_document
@@ -173,6 +175,31 @@ def test_round_0_has_its_share_of_the_divergence_at_every_order() -> None:
     assert ledger_budget.fits((0,) * len(caps), spent(alone), caps)
     louder = SpendEvent("gaussian", alone.noise_multiplier * 0.999, 1.0, 1)
     assert not ledger_budget.fits((0,) * len(caps), spent(louder), caps)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(1, 20), st.one_of(st.none(), st.floats(0.2, 1.0)))
+def test_what_held_out_patients_give_stays_within_what_is_approved_and_uses_it_up(epsilon: float, share: float | None) -> None:
+    """As the contract counts it: two debits, one after the other."""
+    changed = task(epsilon=epsilon)
+    chosen = {} if share is None else {"evaluation_epsilon": share * epsilon}
+    file = changed.model_copy(update={"privacy": changed.privacy.model_copy(update=chosen)})
+    delta_inverse = file.privacy.delta_inverse
+    events = [quality_event(file), evaluation_event(file)]
+    spent = (0,) * len(ledger_budget.ORDERS)
+    caps = ledger_budget.caps_micro(file.privacy.evaluation_epsilon_micro, delta_inverse)
+    for event in events:
+        cost = ledger_budget.rdp_cost_micro("gaussian", round(event.noise_multiplier * MICRO), MICRO, 1)
+        assert ledger_budget.fits(spent, cost, caps)
+        spent = ledger_budget.add(spent, cost)
+    used = ledger_budget.epsilon_spent_micro(spent, delta_inverse)
+    assert 0.999 * file.privacy.evaluation_epsilon_micro < used <= file.privacy.evaluation_epsilon_micro
+    assert events[0].noise_multiplier == pytest.approx(3 * events[1].noise_multiplier, rel=1e-5)
+
+
+def test_an_evaluation_for_more_than_hospitals_approve_is_refused() -> None:
+    with pytest.raises(TaskFileError, match="evaluation_epsilon is above score_epsilon"):
+        task(epsilon=3, lines={"privacy": "evaluation_epsilon = 3.1"})
 
 
 def test_the_hospitals_share_the_noise_of_round_0_in_mode_distributed() -> None:

@@ -14,7 +14,6 @@ from gateway.researcher.outcome import (
     HospitalOutcome,
     LedgerOutcome,
     Outcome,
-    Quality,
     RoundOutcome,
     TaskFacts,
     summary,
@@ -22,29 +21,29 @@ from gateway.researcher.outcome import (
 from gateway.researcher.plots import Axis, Series, bar_chart, line_chart
 from gateway.researcher.report import render_report
 from gateway.researcher.results import write_results
-from privacy.accounting import SpendEvent, epsilon_pld
-from privacy.evaluation import Histogram, exact_auc
+from privacy.accounting import SpendEvent, epsilon_at_orders, epsilon_pld
+from privacy.evaluation import Histogram, auc
+from privacy.noisy_evaluation import BINS, NoisyHistogram
 
-BINS = 200
 SPENDS = (SpendEvent("gaussian", 12.0, 1.0, 1),) * 3
+VALIDATION, HELD_OUT = (SpendEvent("gaussian", 9.0, 1.0, 2),), (SpendEvent("gaussian", 7.0, 1.0, 1), SpendEvent("gaussian", 3.0, 1.0, 1))
 SQL, COHORT = "5" * 64, "c" * 64
 TITLE = "Sepsis <script>alert(1)</script> & more"
 
 
-def quality(positives: dict[int, int], negatives: dict[int, int], auc: float | None) -> Quality:
-    def counts(bins: dict[int, int]) -> tuple[int, ...]:
-        return tuple(bins.get(index, 0) for index in range(BINS))
+def noisy(positives: dict[int, float], negatives: dict[int, float]) -> NoisyHistogram:
+    def counts(bins: dict[int, float]) -> tuple[float, ...]:
+        return tuple(bins.get(index, 0.0) for index in range(BINS))
 
-    return Quality(Histogram(counts(positives), counts(negatives)), auc)
+    return NoisyHistogram(counts(positives), counts(negatives), 0.5)
 
 
 def hospital(mspid: str, evaluation: Evaluation | None, *, trust_ppm: int = 820_000) -> HospitalOutcome:
     return HospitalOutcome(
         mspid=mspid,
         patients=120,
-        epsilon=2.5,
         delta=1e-3,
-        spends=SPENDS,
+        spends={"train": SPENDS, "validation": VALIDATION, "test": HELD_OUT} if evaluation else {"train": SPENDS},
         trust_ppm=trust_ppm,
         tokens_micro=1_012_500_000,
         evaluation=evaluation,
@@ -57,10 +56,8 @@ def hospital(mspid: str, evaluation: Evaluation | None, *, trust_ppm: int = 820_
 @pytest.fixture
 def outcome() -> Outcome:
     seconds = {"training": 1.5, "encryption": 0.5}
-    north = Evaluation(
-        120, quality({190: 10, 120: 10}, {10: 10, 100: 10}, 1.0), quality({180: 20}, {20: 20}, 1.0), seconds, ("fever: missing",)
-    )
-    south = Evaluation(120, quality({150: 10, 40: 10}, {60: 20}, 0.5), quality({100: 20}, {150: 20}, 0.0), seconds)
+    north = Evaluation(noisy({9: 10.5, 6: 10}, {0: 10, 5: 9.5}), seconds)
+    south = Evaluation(noisy({7: 10, 2: 10}, {3: 20}), seconds)
     names = ("north", "south", "west")
     return Outcome(
         task=TaskFacts(
@@ -75,6 +72,7 @@ def outcome() -> Outcome:
             mode="local",
             clip=1.5,
             epsilon=3.0,
+            score_epsilon=4.0,
             delta=1e-3,
         ),
         hospitals=(hospital("north", north), hospital("south", south), hospital("west", None, trust_ppm=180_000)),
@@ -86,25 +84,26 @@ def outcome() -> Outcome:
         ciphertext_bytes=15_100,
         seconds={"total": 61.234, "setup": 20.0, **seconds},
         pooled_plain_auc=0.991,
+        local_auc={"north": 1.0, "south": 0.0},
     )
 
 
 def test_the_summary_has_the_documented_fields(outcome: Outcome) -> None:
     found = summary(outcome)
-    pooled_scores = [0.95] * 10 + [0.6] * 10 + [0.75] * 10 + [0.2] * 10 + [0.05] * 10 + [0.5] * 10 + [0.3] * 20
-    labels = [1] * 40 + [0] * 40
+    pooled = Histogram((0, 0, 10, 0, 0, 0, 10, 10, 0, 10.5), (10, 0, 0, 20, 0, 9.5, 0, 0, 0, 0))
+    spent = epsilon_at_orders(SPENDS, delta=1e-3)
     assert found == {
         "schema_version": 1,
         "task": "sepsis-1",
         "status": "finished",
         "hospitals": [
-            {"mspid": mspid, "patients": 120, "epsilon": 2.5, "delta": 1e-3, "trust_ppm": trust, "tokens": 1012.5}
+            {"mspid": mspid, "patients": 120, "epsilon": round(spent, 6), "delta": 1e-3, "trust_ppm": trust, "tokens": 1012.5}
             | {"views_digest": SQL, "cohort_digest": COHORT}
             for mspid, trust in (("north", 820_000), ("south", 820_000), ("west", 180_000))
         ],
         "rounds": 3,
         "auc": {
-            "federated": pytest.approx(exact_auc(pooled_scores, labels)),
+            "federated": pytest.approx(auc(pooled)),
             "local_mean": 0.5,
             "local": {"north": 1.0, "south": 0.0},
             "pooled_plain": 0.991,
@@ -142,7 +141,11 @@ def test_the_report_says_what_it_must(outcome: Outcome) -> None:
         "Only a trial can know this figure",
         second_opinion,
         "it releases no evaluations",
-        "fever: missing",
+        "The figures on held-out patients are noisy",
+        "held-out",
+        f"{epsilon_at_orders(HELD_OUT, delta=1e-3):.3f}",
+        "Trust model",
+        "Accountants",
         "development and trials",
         "rejected: 2",
         "30.2 bytes",
@@ -157,7 +160,7 @@ def test_the_report_says_what_it_must(outcome: Outcome) -> None:
 def test_a_report_without_any_evaluation(outcome: Outcome) -> None:
     bare = replace(outcome, hospitals=tuple(replace(each, evaluation=None) for each in outcome.hospitals))
     assert "No hospital released" in render_report(bare)
-    assert summary(bare)["auc"] == {"federated": None, "local_mean": None, "local": {}, "pooled_plain": 0.991}
+    assert summary(bare)["auc"] == {"federated": None, "local_mean": 0.5, "local": {"north": 1.0, "south": 0.0}, "pooled_plain": 0.991}
 
 
 def test_result_files(outcome: Outcome, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Whole tasks between real gateways on an embedded ledger: honest, interrupted, cheated on, refused."""
 
 import asyncio
+import json
 import re
 import urllib.request
 from pathlib import Path
@@ -11,6 +12,9 @@ from gateway.auditor.verify import verify_ledger
 from gateway.errors import PortInUse
 from gateway.hospital.approval import UNFIT_DATA
 from gateway.hospital.serve import run_gateway
+from gateway.researcher.evaluations import parse_evaluation
+from privacy.evaluation import auc
+from privacy.noisy_evaluation import BINS, merge_noisy, plausible
 from tests.support.hospitals import IMPATIENT, PATIENT, consortium, task_document
 
 
@@ -112,7 +116,8 @@ async def test_a_group_whose_sum_breaks_its_bound_is_thrown_out(tmp_path: Path, 
             for group in settlement.groups:
                 assert group.rejected == ("hospital-05" in group.members)
             cheat = next(entry for entry in settlement.hospitals if entry.mspid == "hospital-05")
-            assert (cheat.utility_ppm, cheat.contributed, cheat.pay_micro) == (0, False, 0)
+            assert cheat.utility_ppm is not None and cheat.utility_ppm < 0
+            assert (cheat.contributed, cheat.pay_micro) == (False, 0)
 
 
 async def test_a_replayed_ciphertext_is_refused_by_the_contract_every_time(tmp_path: Path) -> None:
@@ -132,8 +137,10 @@ async def test_where_no_group_is_ever_usable_the_model_stays_as_it_began(tmp_pat
         end = await together.until_over(await together.submit(task_document(rounds=2, features=30)))
         assert (end.phase, end.round) == ("finished", 2), end.reason
         assert all(group.rejected for each in await together.settlements(end) for group in each.groups)
-        evaluation = await together.evaluation("hospital-01", end.terms.task_id)
-        assert evaluation["federated"]["auc"] == 0.5  # the model that everybody began with
+        told = parse_evaluation(json.dumps(await together.evaluation("hospital-01", end.terms.task_id)).encode()).federated
+        # The model that everybody began with gives every patient one half; the others' counts are noise.
+        counts = [sum(pair) for pair in zip(told.positives, told.negatives, strict=True)]
+        assert counts[BINS // 2] > 5 > max(map(abs, counts[: BINS // 2] + counts[BINS // 2 + 1 :]))
 
 
 async def test_a_task_beyond_a_hospital_s_cap_is_refused_with_its_reason(tmp_path: Path) -> None:
@@ -210,8 +217,8 @@ async def test_a_label_flipper_loses_trust_and_reward_while_the_model_holds(tmp_
                 earned[entry.mspid] += entry.pay_micro
         assert earned["hospital-01"] < 0.5 * sum(earned.values()) / len(earned)
         evaluations = [await together.evaluation(mspid, end.terms.task_id) for mspid in together.mspids]
-        aucs = [each["federated"]["auc"] for each in evaluations if each["federated"]["auc"] is not None]
-        assert sum(aucs) / len(aucs) > 0.95
+        noisy = merge_noisy([parse_evaluation(json.dumps(each).encode()).federated for each in evaluations])
+        assert (auc(plausible(noisy)) or 0.0) > 0.85  # a good model's 0.95 and more, drawn towards one half by the noise
 
 
 async def test_monitoring_finds_the_gateway_s_counters(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from fabric.contract import budget as renyi
 from fabric.ledger_views import BudgetView, FilterView
-from gateway.hospital.plan import Plan, normalisation_event, size_of, training_event
+from gateway.hospital.plan import Plan, evaluation_event, normalisation_event, quality_event, size_of, training_event
 from gateway.researcher.task_plan import Verdict, plan
 from gateway.task_file import MICRO, TaskFile, parse
 from privacy.accounting import SpendEvent
@@ -29,6 +29,8 @@ def events(task: TaskFile, partition: str) -> list[SpendEvent]:
     if partition == "validation":
         sizes = {str(number): size_of(task, patients=PATIENTS) for number in range(HOSPITALS)}
         return [Plan(task, sizes).score_event()] * task.task.rounds
+    if partition == "test":
+        return [quality_event(task), evaluation_event(task)]
     once = [normalisation_event(task)] if task.normalisation else []
     return [*once, *[training_event(task, patients=PATIENTS)] * task.task.rounds]
 
@@ -53,7 +55,7 @@ def budgets(epsilon: float, *, spent: Sequence[SpendEvent] = ()) -> list[BudgetV
         used = renyi.add(used, cost(event))
     filters = tuple(
         FilterView(name, round(epsilon * MICRO), delta_inverse, caps, used, renyi.epsilon_spent_micro(used, delta_inverse))
-        for name in ("train", "validation")
+        for name in ("train", "validation", "test")
     )
     return [BudgetView(f"H{number}MSP", "records", round(epsilon * MICRO), delta_inverse, filters) for number in range(HOSPITALS)]
 
@@ -62,7 +64,7 @@ def verdict(task: TaskFile, held: list[BudgetView], partition: str) -> Verdict:
     return next(each for each in plan(task, held, patients=PATIENTS) if each.partition == partition)
 
 
-@pytest.mark.parametrize("partition", ["train", "validation"])
+@pytest.mark.parametrize("partition", ["train", "validation", "test"])
 def test_a_fresh_budget_as_large_as_the_task_fits(partition: str) -> None:
     task = sample(epsilon=6.0, score_epsilon=6.0)
     held = budgets(6.0)
@@ -91,3 +93,12 @@ def test_a_spent_budget_offers_nothing() -> None:
     held = budgets(1.0, spent=[SpendEvent("gaussian", 0.5, 1.0, 1)])
     found = verdict(task, held, "train")
     assert (found.fits, found.most_rounds, found.largest_epsilon, found.epsilon_left) == (False, 0, None, 0.0)
+
+
+def test_an_evaluation_that_does_not_fit_is_offered_less() -> None:
+    task = sample(score_epsilon=6.0)
+    held = budgets(6.0, spent=[evaluation_event(sample(score_epsilon=5.0))])
+    found = verdict(task, held, "test")
+    assert not found.fits and not accepted(task, held[0], "test")
+    assert found.largest_epsilon is not None and found.largest_epsilon < 6.0
+    assert accepted(sample(score_epsilon=6.0, evaluation_epsilon=found.largest_epsilon), held[0], "test")

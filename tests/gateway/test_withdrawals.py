@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from fabric.client.errors import ContractRefused
 from fabric.ledger_views import Decision, TaskView
 from gateway.config import GatewayConfig
 from gateway.errors import ConfigError
@@ -58,9 +59,11 @@ def hospital(tmp_path: Path) -> Iterator[Hospital]:
     context = SimpleNamespace(
         config=SimpleNamespace(
             gateway=SimpleNamespace(data=folder, state=tmp_path / "state", concept_maps=None),
+            store=None,
             consents=ConsentSource(folder, tmp_path / "out.txt", Rules("permit", frozenset({"HRESCH"}))),
         ),
         state=state,
+        ledger=Recorded(),
         data=SimpleNamespace(folder=kept),
         records=SimpleNamespace(read=lambda terms, views_digest: None),
         mspid="HospitalA",
@@ -74,7 +77,21 @@ def hospital(tmp_path: Path) -> Iterator[Hospital]:
 
 
 def _view(approval: Decision | None) -> TaskView:
-    return cast(TaskView, SimpleNamespace(decision=lambda mspid: approval, over=False, terms=None))
+    return cast(
+        TaskView, SimpleNamespace(decision=lambda mspid: approval, over=False, terms=None, withdrawals=(), participants=("HospitalA",))
+    )
+
+
+class Recorded:
+    """A ledger that keeps the digests of withdrawals, and refuses what it has."""
+
+    def __init__(self) -> None:
+        self.digests: list[str] = []
+
+    async def record_withdrawals(self, *, task_id: str, digest: str) -> None:
+        if digest in self.digests:
+            raise ContractRefused("ALREADY_RECORDED", "it is recorded")
+        self.digests.append(digest)
 
 
 def _keys(cohort: Cohort) -> set[str]:
@@ -113,6 +130,8 @@ async def test_after_the_approval_patients_only_leave_and_the_number_stays(hospi
     hospital.leave_out()
     for again in (work, hospital.work()):
         assert _keys(await again.cohort(_view(approval))) == everybody - {"p2"}, "nobody comes back into a task"
+    (batch,) = hospital.context.state.withdrawals("sepsis")
+    assert hospital.context.ledger.digests == [batch.digest], "recorded once, whatever was asked again"
 
 
 async def test_a_hospital_with_too_few_left_stops(hospital: Hospital) -> None:

@@ -15,7 +15,6 @@ from privacy.evaluation import (
     calibration,
     calibration_error,
     exact_auc,
-    merge,
     roc,
     score_histogram,
 )
@@ -56,13 +55,6 @@ def test_histogram_of_many_patients_is_close_to_the_scores():
     assert auc(histogram) == pytest.approx(roc_auc_score(labels, probabilities), abs=0.003)
     assert brier(histogram) == pytest.approx(brier_score_loss(labels, probabilities), abs=0.003)
     assert accuracy(histogram) == np.mean((probabilities >= 0.5) == labels)
-
-
-@given(scored, st.integers(0, 60))
-def test_merging_is_counting_together(rows, cut):
-    probabilities, labels = [score / 1000 for score, _ in rows], [label for _, label in rows]
-    parts = [score_histogram(probabilities[:cut], labels[:cut]), score_histogram(probabilities[cut:], labels[cut:])]
-    assert merge(parts) == score_histogram(probabilities, labels)
 
 
 def test_probability_one_falls_into_the_last_bin():
@@ -106,12 +98,6 @@ def test_unusable_scores_are_refused(probabilities, labels):
 def test_unusable_histograms_are_refused(positives, negatives):
     with pytest.raises(EvaluationError):
         Histogram(positives, negatives)
-
-
-def test_histograms_of_different_bins_do_not_merge():
-    for histograms in ([], [EMPTY, Histogram((0,), (0,))]):
-        with pytest.raises(EvaluationError):
-            merge(histograms)
 
 
 def test_bins_that_do_not_divide_are_refused():

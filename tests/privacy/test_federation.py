@@ -7,7 +7,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer
 
 from privacy.accounting import noise_multiplier_for
-from privacy.evaluation import auc, exact_auc, merge, score_histogram
+from privacy.evaluation import auc, exact_auc, score_histogram
 from privacy.models import ModelSpec, initial_parameters, predict
 from privacy.noise import NoiseSource
 from privacy.robust import combine_groups, group_bound, next_parameters, within_bound
@@ -87,12 +87,13 @@ def score(sites: list[Hospital], group: list[int], before: np.ndarray, after: np
     for number, site in enumerate(sites):
         if number not in group:
             losses = [patient_losses(SPEC, vector, *site.validation) for vector in (before, after)]
-            scores.append(private_utility(*losses, clip=SCORE_CLIP, noise_multiplier=SCORE_NOISE, noise=noise))
+            scores.append(private_utility(*losses, expected=len(losses[0]), clip=SCORE_CLIP, noise_multiplier=SCORE_NOISE, noise=noise))
     return float(np.median(scores))
 
 
 def pooled_auc(sites: list[Hospital], theta: np.ndarray) -> float:
-    value = auc(merge([score_histogram(predict(SPEC, theta, site.test[0]), site.test[1]) for site in sites]))
+    features, labels = (np.concatenate(parts) for parts in zip(*(site.test for site in sites), strict=True))
+    value = auc(score_histogram(predict(SPEC, theta, features), labels))
     assert value is not None
     return value
 

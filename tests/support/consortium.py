@@ -264,11 +264,15 @@ class Consortium:
     # What must always hold
 
     def tokens(self) -> int:
-        """Everything there is: balances, bonds, escrow, treasury."""
+        """Everything there is: balances, bonds, rewards that vest, escrow, treasury, and what proofs took."""
         accounts = sum(record["balance_micro"] + record["bond_micro"] for record in self.ledger.records("account"))
         escrow = sum(record["escrow_micro"] for record in self.ledger.records("progress"))
         treasury = sum(record["amount_micro"] for record in self.ledger.records("treasury"))
-        return int(accounts + escrow + treasury)
+        slashed = sum(record["treasury_micro"] for record in self.ledger.records("slash"))
+        vesting = sum(sum(record["due_micro"]) for record in self.ledger.records("vesting"))
+        disputes = sum(record["escrow_micro"] + record["treasury_micro"] for record in self.ledger.records("dispute"))
+        lent = sum(sum(record["by"].values()) for record in self.ledger.records("delegation"))
+        return int(accounts + escrow + treasury + slashed + vesting + disputes + lent)
 
     def minted(self) -> int:
         return 1_000_000_000 * len(self.ledger.records("organisation"))
