@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fabric.contract import accounts, clock, normalisation, standing
+from fabric.contract import accounts, clock, key_wear, normalisation, standing
 from fabric.contract.arguments import Digest, FindingKind, Hex32, Mspid, Round, Statement, TaskId
 from fabric.contract.caller import Call
 from fabric.contract.commitments import finding_commitment
@@ -18,7 +18,8 @@ from fabric.contract.records import Commit, Dispute, DisputeSeat, DisputeShare, 
 from fabric.contract.registry import organisation, require_hospital
 from fabric.contract.slashing import ejected, in_good_standing
 from fabric.contract.state import State
-from fabric.contract.tasks import progress_of, round_of
+from fabric.contract.tasks import progress_of, round_of, terms_of
+from fabric.contract.tasks import save as save_progress
 
 ROUNDS_OPEN = 3
 """How many rounds back an update can be disputed: gateways keep ciphertexts that long."""
@@ -74,6 +75,7 @@ def open_dispute(call: Call, argument: OpenDispute) -> dict[str, Any]:
     _check_round(argument, progress, record)
     if call.state.get(KIND, argument.task_id, argument.round, argument.accused) is not None:
         raise ContractError("ALREADY_DISPUTED", f"{argument.accused}'s update of round {argument.round} was disputed; once is all")
+    _count_opening(call, progress)
     accounts.pay(call.state, call.mspid, -BOND)
     revealed: Reveal = call.state.get("reveal", argument.task_id, argument.round, argument.accused)
     dispute = _elected(call.state, argument, progress, record, call.mspid, revealed["ciphertext_digest"])
@@ -94,6 +96,15 @@ def _check_round(argument: OpenDispute, progress: TaskState, record: RoundRecord
         raise ContractError("TOO_LATE", f"an update can be disputed for {ROUNDS_OPEN} rounds; its ciphertext is kept no longer")
     if not any(argument.accused in entry["members"] for entry in record["sums"]):
         raise ContractError("NOT_SUMMED", f"no sum of round {argument.round} holds an update of {argument.accused}; nothing can be opened")
+
+
+def _count_opening(call: Call, progress: TaskState) -> None:
+    """The committee sees one more decryption under the task's key. Its error is smaller than a sum's: counting it as one is enough."""
+    under_way = round_of(call.state, progress["task_id"], progress["round"]) if progress["phase"] == "rounds" else None
+    if not key_wear.bears_one_more(terms_of(call.state, progress["task_id"]), progress, under_way):
+        raise ContractError("KEY_WOULD_WEAR_OUT", "the task's key bears no opening beside those its rounds need; this update stays closed")
+    progress["decryptions"] += 1
+    save_progress(call.state, progress)
 
 
 def _elected(

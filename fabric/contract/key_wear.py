@@ -50,6 +50,16 @@ def bears(terms: TaskTerms, progress: TaskState, record: RoundRecord, sums: int)
     return progress["decryptions"] + record["decryptions"] + sums + left <= limit_for(terms, hospitals)
 
 
+def bears_one_more(terms: TaskTerms, progress: TaskState, under_way: RoundRecord | None) -> bool:
+    """Whether the key bears one opening beside those that all rounds still need, the one that is `under_way` among them."""
+    hospitals = len(progress["participants"])
+    done, left = progress["decryptions"], 0
+    if under_way is not None:
+        done += under_way["decryptions"]
+        left = needed(terms, hospitals, from_round=under_way["round"] if not under_way["sums"] else under_way["round"] + 1)
+    return done + 1 + left <= limit_for(terms, hospitals)
+
+
 def _flooding_bits(*, quorum: int, members: int) -> int:
     for bits in range(_MOST_FLOODING_BITS, 0, -1):
         if (_NOISE_SIGMAS * _TOLERANCE_INVERSE * members << bits) ** 2 * quorum <= _LARGEST_VALUE**2:

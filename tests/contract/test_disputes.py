@@ -115,8 +115,8 @@ class Case:
         return found["balance_micro"], found["bond_micro"]
 
 
-def case_of(consortium: Consortium) -> Case:
-    consortium.start(rounds=8)
+def case_of(consortium: Consortium, **terms: Any) -> Case:
+    consortium.start(rounds=8, **terms)
     settlement = consortium.play_round()
     group = settlement["groups"][0]["members"]
     accuser = next(mspid for mspid in consortium.hospitals if mspid not in group)
@@ -161,6 +161,20 @@ def test_a_failed_accusation_burns_the_accusers_bond(case: Case) -> None:
     assert (dispute["outcome"], dispute["treasury_micro"]) == ("unfounded", BOND)
     assert case.account(case.accuser)[0] == balance - BOND
     assert case.account(case.accused)[1] == 100_000_000
+
+
+def test_an_opened_update_counts_as_a_sum_under_the_tasks_key(case: Case) -> None:
+    before = case.consortium.task()["decryptions"]
+    case.open()
+    assert case.consortium.task()["decryptions"] == before + 1
+
+
+def test_a_key_whose_rounds_need_all_it_bears_opens_no_update() -> None:
+    # 8 rounds of 3 groups open 24 sums; a key for so many values bears 25 of them, and for a few more only 24.
+    case_of(Consortium(9), parameters=134_000_000).open()
+    case = case_of(Consortium(9), parameters=139_000_000)
+    with refused("KEY_WOULD_WEAR_OUT"):
+        case.open()
 
 
 def test_an_update_is_disputed_once(case: Case) -> None:
