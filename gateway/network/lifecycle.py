@@ -11,6 +11,9 @@ from gateway.network.package import write_package
 from gateway.network.programs import until
 from gateway.network.tools import Tools
 
+# What a peer says to a second approval of the same: an earlier try has done it, and its answer was lost.
+_APPROVED = "with unchanged content"
+
 
 def write_packages(network: Network, chaincode: str, addresses: Mapping[str, str]) -> dict[str, str]:
     """Write each organisation's package, which names its service's address (by MSP id); returns the packages' ids by MSP id."""
@@ -38,17 +41,35 @@ def deploy(network: Network, tools: Tools, definition: Definition, ids: Mapping[
             tools.peer(member, "lifecycle", "chaincode", "install", package_file(network, chaincode, member.mspid))
 
     def approve(member: MemberPlace) -> None:
-        arguments = (*words, "--package-id", ids[member.mspid])
-        until(lambda: tools.peer(member, "lifecycle", "chaincode", "approveformyorg", *arguments))
+        try:
+            tools.peer(member, "lifecycle", "chaincode", "approveformyorg", *words, "--package-id", ids[member.mspid])
+        except Unavailable as failure:
+            if _APPROVED not in str(failure):
+                raise
+
+    def commit() -> None:
+        try:
+            tools.peer(network.members[0], "lifecycle", "chaincode", "commit", *words, *peers)
+        except Unavailable:
+            # An earlier try whose answer was lost may have done it, and its sequence is not to be had again.
+            if not _stands(tools, network.members[0], definition):
+                raise
 
     tools.each(install)
-    tools.each(approve)
+    tools.each(lambda member: until(lambda: approve(member)))
     peers = [
         word
         for member in network.members
         for word in ("--peerAddresses", member.endpoint, "--tlsRootCertFiles", member.organisation.tls_ca)
     ]
-    until(lambda: tools.peer(network.members[0], "lifecycle", "chaincode", "commit", *words, *peers))
+    until(commit)
+
+
+def _stands(tools: Tools, member: MemberPlace, definition: Definition) -> bool:
+    try:
+        return committed(tools, member, definition.chaincode) == definition
+    except Unavailable:
+        return False
 
 
 def committed(tools: Tools, member: MemberPlace, chaincode: str) -> Definition:
