@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # reading FHIR loads what other verbs do not need
     from gateway.fhir.elements import FhirVersion
     from gateway.fhir.extract import Extracted, LeftOut
     from gateway.fhir.store import StorePlace
+    from gateway.fhir.view_engines import EngineName
     from gateway.fhir.views import CompiledView
     from gateway.task_file import TaskFile
     from privacy.normalisation import InputNormalisation
@@ -59,17 +60,25 @@ data.add_command(erase)
 @click.argument("view", type=PathType(), metavar="VIEW.json")
 @source_option
 @version_option
+@click.option(
+    "--engine",
+    type=click.Choice(["duckdb", "pathling"]),
+    default="duckdb",
+    show_default=True,
+    help="What evaluates the view: DuckDB in this process, or Pathling on Spark.",
+)
 @format_option
-def view(view: Path, source: Path, fhir_version: "FhirVersion") -> Result | None:
+def view(view: Path, source: Path, fhir_version: "FhirVersion", engine: "EngineName") -> Result | None:
     """Print the rows of a ViewDefinition of SQL-on-FHIR as NDJSON."""
+    from gateway.fhir.view_engines import view_engine
     from gateway.fhir.view_file import load_view
-    from gateway.fhir.view_rows import view_rows
     from gateway.fhir.views import compile_views
 
-    views = compile_views([load_view(view)], fhir_version)
+    definition = load_view(view)
+    views = compile_views([definition], fhir_version)
     for note in views.views[0].notes:
         print(f"consortium: {note}", file=sys.stderr)
-    batches = view_rows(views, source)
+    batches = view_engine(engine).rows(definition, source, fhir_version)
     if speaks_json():
         rows = [json.loads(row) for batch in batches for row in batch]
         return Result({"columns": [column.name for column in views.views[0].columns], "rows": rows}, [])

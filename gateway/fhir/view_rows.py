@@ -56,7 +56,7 @@ def _direct(views: Views, view: CompiledView, sources: Sequence[Path]) -> Iterat
             while batch := rows.fetchmany(_FETCH):
                 yield [row[0] for row in batch]
         except (duckdb.InvalidInputException, duckdb.IOException) as error:
-            _refuse_first_bad_line(sources)
+            refuse_first_bad_line(sources)
             raise refusal(view, error) from None
         except duckdb.Error as error:
             raise refusal(view, error) from None
@@ -80,7 +80,8 @@ def _table(views: Views, view: CompiledView, sources: Sequence[Path]) -> str:
     )
 
 
-def _refuse_first_bad_line(sources: Sequence[Path]) -> None:
+def refuse_first_bad_line(sources: Sequence[Path]) -> None:
+    """Raise DataError for the first line that is no resource, if there is one."""
     for path in sources:
         for line in lines(path):
             _resource_type(line)
