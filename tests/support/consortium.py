@@ -160,7 +160,8 @@ class Consortium:
     def advance_late(self, behaviour: Behaviour) -> Any:
         """Let time pass until something is due, as the hospitals that are online count it."""
         alive = [mspid for mspid in self.hospitals if mspid not in behaviour.offline]
-        for _ in range(self.task()["terms"]["heartbeat_limit"] + 1):
+        # Four times as many where only a bare majority of a round's hospitals is left to count them.
+        for _ in range(4 * self.task()["terms"]["heartbeat_limit"] + 1):
             try:
                 return self.advance()
             except ContractError as refusal:
