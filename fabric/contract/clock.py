@@ -30,12 +30,12 @@ def elapsed(state: State, clock: Mapping[str, int]) -> int:
     """
     if not clock:
         return 0
-    return agreed([heartbeats(state, mspid) - count for mspid, count in clock.items()])
+    return agreed([counted(state, clock, mspid) for mspid in clock])
 
 
-def behind(state: State, clock: Mapping[str, int], mspid: str) -> int:
-    """By how many heartbeats the hospital, one of the clock's, lags behind the time that `elapsed` tells. Negative where it runs ahead."""
-    return elapsed(state, clock) - (heartbeats(state, mspid) - clock[mspid])
+def counted(state: State, clock: Mapping[str, int], mspid: str) -> int:
+    """Heartbeats of one of the clock's hospitals since its start."""
+    return heartbeats(state, mspid) - clock[mspid]
 
 
 def agreed(counts: Iterable[int]) -> int:

@@ -53,11 +53,10 @@ def bears(terms: TaskTerms, progress: TaskState, record: RoundRecord, sums: int)
 def bears_one_more(terms: TaskTerms, progress: TaskState, under_way: RoundRecord | None) -> bool:
     """Whether the key bears one opening beside those that all rounds still need, the one that is `under_way` among them."""
     hospitals = len(progress["participants"])
-    done, left = progress["decryptions"], 0
-    if under_way is not None:
-        done += under_way["decryptions"]
-        left = needed(terms, hospitals, from_round=under_way["round"] if not under_way["sums"] else under_way["round"] + 1)
-    return done + 1 + left <= limit_for(terms, hospitals)
+    if under_way is None:
+        return progress["decryptions"] + 1 <= limit_for(terms, hospitals)
+    own = 0 if under_way["sums"] else count_for(hospitals, terms["group_size"])
+    return bears(terms, progress, under_way, own + 1)
 
 
 def _flooding_bits(*, quorum: int, members: int) -> int:

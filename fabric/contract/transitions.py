@@ -67,7 +67,7 @@ def _advance_round(call: Call, terms: TaskTerms, progress: TaskState) -> Result 
 def _close_commits(call: Call, terms: TaskTerms, progress: TaskState, record: RoundRecord, *, late: bool) -> Result | None:
     committed = present(call, "commit", record, record["participants"])
     missing = [mspid for mspid in record["participants"] if mspid not in committed]
-    if missing and (not late or any(_training(call, terms, record, mspid) for mspid in missing)):
+    if missing and (not late or _any_trains(call, terms, record, missing)):
         return None
     record["committed"] = committed
     if len(committed) < _fewest(terms, progress):
@@ -76,16 +76,16 @@ def _close_commits(call: Call, terms: TaskTerms, progress: TaskState, record: Ro
     return enter(call, record, "reveal", committed)
 
 
-def _training(call: Call, terms: TaskTerms, record: RoundRecord, mspid: str) -> bool:
-    """Whether a hospital that has not committed is at work on its update: it has paid for it, and its heart beats on.
+def _any_trains(call: Call, terms: TaskTerms, record: RoundRecord, missing: list[str]) -> bool:
+    """Whether one of those that have not committed is at work on its update: it has paid for it, and its heart beats on.
 
     Training takes as long as the data and the machine make it; only a hospital that is gone is gone after `heartbeat_limit`.
     """
-    if clock.elapsed(call.state, record["clock"]) >= terms["training_limit"]:
+    passed = clock.elapsed(call.state, record["clock"])
+    if passed >= terms["training_limit"]:
         return False
-    if call.state.get("debit", record["task_id"], record["round"], mspid) is None:
-        return False
-    return clock.behind(call.state, record["clock"], mspid) < terms["heartbeat_limit"]
+    paid = present(call, "debit", record, missing)
+    return any(passed - clock.counted(call.state, record["clock"], mspid) < terms["heartbeat_limit"] for mspid in paid)
 
 
 def _close_reveals(call: Call, terms: TaskTerms, progress: TaskState, record: RoundRecord, *, late: bool) -> Result | None:

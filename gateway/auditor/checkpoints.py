@@ -16,7 +16,14 @@ def write_checkpoint(path: Path, report: AuditReport, identity: SigningIdentity,
     """Sign the height and hashes of a ledger that an audit found good. `now` has a time zone. Raises InputError."""
     if not report.verified:
         raise ValueError("a checkpoint says that its signer verified the ledger, and this one does not verify")
-    data = sign_checkpoint(
+    data = end_of(report, identity, now=now)
+    write_file(path, data)
+    return open_checkpoint(data)
+
+
+def end_of(report: AuditReport, identity: SigningIdentity, *, now: datetime.datetime) -> bytes:
+    """A new signed checkpoint of the newest block that was verified."""
+    return sign_checkpoint(
         identity,
         channel=report.channel,
         height=report.height,
@@ -24,8 +31,6 @@ def write_checkpoint(path: Path, report: AuditReport, identity: SigningIdentity,
         block_hash=bytes.fromhex(report.last_hash),
         made_at=now,
     )
-    write_file(path, data)
-    return open_checkpoint(data)
 
 
 def read_checkpoints(paths: Sequence[Path]) -> list[Checkpoint]:

@@ -21,9 +21,9 @@ from fabric.crypto import SigningIdentity
 from fabric.evidence import EvidenceError, Proven, verify_evidence
 from fabric.examination import ExaminedBlock
 from gateway.auditor.calls import CONTRACT, ContractCall, contract_calls
-from gateway.auditor.checkpoints import read_file, write_file
+from gateway.auditor.checkpoints import end_of, read_file, write_file
 from gateway.auditor.export import BlockSource
-from gateway.auditor.proof import Gathering, end_of, evidence, read_roots
+from gateway.auditor.proof import Gathering, evidence, read_roots
 from gateway.auditor.verify import Auditor, Progress, audit_blocks, no_progress
 from gateway.errors import InputError, VerificationFailed
 from gateway.hospital.openings import Opening

@@ -9,14 +9,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from fabric_protos.common import common_pb2
 from fabric_protos.peer import transaction_pb2
 
-from fabric.checkpoint import sign_checkpoint
 from fabric.crypto import SigningIdentity
 from fabric.evidence import Content, EvidenceError, Proven, Roots, evidence_block, sign_evidence, verify_evidence
 from fabric.examination import ExaminedBlock
 from fabric.transactions import ConfigTransaction, EndorserTransaction
 from fabric.validation import Judged
 from fabric.verify import VerifiedBlock
-from gateway.auditor.checkpoints import read_checkpoint, read_file, write_file
+from gateway.auditor.checkpoints import end_of, read_checkpoint, read_file, write_file
 from gateway.auditor.export import BlockSource
 from gateway.auditor.verify import Auditor, AuditReport, Progress, audit_blocks, no_progress
 from gateway.errors import InputError, VerificationFailed
@@ -110,18 +109,6 @@ async def prove(
     data, proven = evidence(gathering, report, identity, end=end, now=now)
     write_file(path, data)
     return proven
-
-
-def end_of(report: AuditReport, identity: SigningIdentity, *, now: datetime.datetime) -> bytes:
-    """A new signed checkpoint of the newest block that was verified."""
-    return sign_checkpoint(
-        identity,
-        channel=report.channel,
-        height=report.height,
-        genesis_hash=bytes.fromhex(report.genesis_hash),
-        block_hash=bytes.fromhex(report.last_hash),
-        made_at=now,
-    )
 
 
 def evidence(

@@ -26,6 +26,7 @@ import msgspec
 
 from gateway.fhir.elements import FhirVersion
 from gateway.fhir.judge import Part, Verdict
+from gateway.sqlite_transaction import transaction
 
 MAX_BYTES = 4 << 30
 """Most that is kept, which is enough for a hundred gigabytes of NDJSON; what was not used for longest makes room."""
@@ -184,12 +185,12 @@ class Store:
     def use(self, path: Path, entry: Entry) -> None:
         """Note that a file that is known stands at `path`, and was used."""
         # Another process may be writing: then it is the older for it.
-        with suppress(StoreError), self._guarded(), self._transaction():
+        with suppress(StoreError), self._guarded(), transaction(self._db):
             self._place(path, entry.id)
 
     def settle(self, folder: Path, names: Iterable[str]) -> None:
         """Drop what is known of files that the folder no longer has."""
-        with self._guarded(), self._transaction():
+        with self._guarded(), transaction(self._db):
             here = str(folder.absolute())
             known = {name for (name,) in self._db.execute("SELECT name FROM place WHERE folder = ?", [here])}
             self._leave([(here, name) for name in known.difference(names)])
@@ -200,18 +201,18 @@ class Store:
             self._db.execute(f"PRAGMA {pragma}")
         self._db.executescript(_SCHEMA)
         if self._db.execute("SELECT rules FROM rules").fetchall() != [(_rules(),)]:
-            with self._transaction():
+            with transaction(self._db):
                 self._forget("true", [])
                 self._db.execute("DELETE FROM rules")
                 self._db.execute("INSERT INTO rules VALUES (?)", [_rules()])
         if not self._values and self._db.execute("SELECT 1 FROM made LIMIT 1").fetchone():
-            with self._transaction():
+            with transaction(self._db):
                 self._db.execute("DELETE FROM made")
                 self._db.execute("DELETE FROM part")
         places = self._db.execute("SELECT folder, name, size, mtime_ns FROM place").fetchall()
         gone = [(folder, name) for folder, name, *known in places if _stands(Path(folder, name)) != known]
         if gone:
-            with self._transaction():
+            with transaction(self._db):
                 self._leave(gone)
         (self._opened,) = self._db.execute("SELECT coalesce(max(used), 0) FROM file").fetchone()
 
@@ -256,16 +257,6 @@ class Store:
         """Raise StoreError if another process has dropped the file by now: then some of it may have been missing."""
         if self._db.execute("SELECT 1 FROM file WHERE id = ?", [entry.id]).fetchone() is None:
             raise StoreError("another process made room in it at this moment")
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:

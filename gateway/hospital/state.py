@@ -8,8 +8,7 @@ import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,6 +18,7 @@ import numpy as np
 from gateway.errors import ConfigError, InputError, VerificationFailed
 from gateway.hospital.frames import pack, unpack
 from gateway.hospital.withdrawal_batch import WithdrawalBatch, patient_hash
+from gateway.sqlite_transaction import transaction
 
 LeftOutWhen = Literal["at-approval", "since"]
 _LEFT_OUT: tuple[LeftOutWhen, ...] = ("at-approval", "since")
@@ -91,7 +91,7 @@ class StateStore:
 
     def cohort_salt(self, task_id: str) -> bytes:
         """The secret (32 bytes) with which the cohort's digest stands on the ledger: made once for a task. Secret."""
-        with self._transaction():
+        with transaction(self._db):
             salt = self._get(task_id, "cohort-salt")
             if salt is None:
                 salt = os.urandom(32)
@@ -113,7 +113,7 @@ class StateStore:
 
     def keep_withdrawals(self, task_id: str, batch: WithdrawalBatch, hashes: Iterable[str]) -> None:
         """Keep a new batch, and as `since` the hashes of all who are out of the task: both or neither."""
-        with self._transaction():
+        with transaction(self._db):
             number = len(self.withdrawals(task_id))
             self._put(task_id, "withdrawal", number, batch.to_bytes())
             self.keep_left_out(task_id, "since", hashes)
@@ -124,7 +124,7 @@ class StateStore:
         In a task that runs the hash stays, without which the patient could come back into it.
         """
         salts, running = 0, []
-        with self._transaction():
+        with transaction(self._db):
             for (task_id,) in self._db.execute("SELECT task_id FROM item WHERE kind = 'cohort-salt'").fetchall():
                 hashed = patient_hash(self._required(task_id, "cohort-salt"), patient)
                 for number, batch in enumerate(self.withdrawals(task_id)):
@@ -168,7 +168,7 @@ class StateStore:
         return self._required(task_id, "holder-key")
 
     def keep_holder_key(self, task_id: str, *, public_key: bytes, holder_key: bytes) -> None:
-        with self._transaction():
+        with transaction(self._db):
             self._put(task_id, "public-key", 0, public_key)
             self._put(task_id, "holder-key", 0, holder_key)
 
@@ -254,23 +254,12 @@ class StateStore:
 
     def add_missing(self, rows: Iterable[tuple[str, str, int, bytes]]) -> None:
         """Items of a backup (task, kind, number, value), all or none; raise InputError where the store has another value for one."""
-        with self._transaction():
+        with transaction(self._db):
             for task_id, kind, number, value in rows:
                 held = self._get(task_id, kind, number)
                 if held is not None and held != value:
                     raise InputError(f"this gateway has another {kind} of task {task_id} than the backup; nothing was restored")
                 self._put(task_id, kind, number, value)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """All of a block's writes or none; a crash inside leaves none."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
 
     def _get(self, task_id: str, kind: str, number: int = 0) -> bytes | None:
         row = self._db.execute("SELECT value FROM item WHERE task_id = ? AND kind = ? AND number = ?", (task_id, kind, number)).fetchone()

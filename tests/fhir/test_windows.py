@@ -19,7 +19,7 @@ from gateway.fhir.errors import ViewError
 from gateway.fhir.extract import Matrix, check, extract, matrix
 from gateway.fhir.task_sql import TaskSql
 from gateway.task_file import TaskFile, parse
-from tests.support.fhir_folders import TASK, condition, observation, patient, write
+from tests.support.fhir_folders import ONSET, TASK, condition, observation, patient, write
 
 DAY = datetime.timedelta(days=1)
 SLACK = datetime.timedelta(hours=14)
@@ -35,15 +35,6 @@ column = [
     { name = "start", path = "period.start" },
     { name = "end", path = "period.end" },
 ]
-
-[[views]]
-name = "onset"
-resource = "Condition"
-[[views.select]]
-column = [
-    { name = "patient", path = "subject.getReferenceKey(Patient)" },
-    { name = "at", path = "onset.ofType(dateTime)" },
-]
 """
 INDEX = '[index]\nview = "visit"\ntime = "start"\n'
 LABEL = f'[label]\nname = "disease"\nview = "onset"\ntime = "at"\ngap_days = {GAP}\nhorizon_days = {HORIZON}\n'
@@ -57,7 +48,7 @@ def _feature(name: str, lines: str) -> str:
 def _windowed(index: str = INDEX, features: str = "", label: str = LABEL) -> TaskFile:
     head, rest = TASK.split('[label]\nname = "disease"\nview = "disease"\n')
     rest = rest[: rest.index("[[features]]")]
-    return parse((head + VIEWS + index + label + rest + features).encode())
+    return parse((head + VIEWS + ONSET + index + label + rest + features).encode())
 
 
 def _lab(aggregate: str, more: str = f"window_days = {WINDOW}\n") -> str:

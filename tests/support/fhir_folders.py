@@ -122,3 +122,22 @@ def write(folder: Path, resources: Iterable[Mapping[str, Any] | str], name: str 
     lines = (line if isinstance(line, str) else json.dumps(line) for line in resources)
     (folder / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return folder
+
+
+ONSET = """
+[[views]]
+name = "onset"
+resource = "Condition"
+[[views.select]]
+column = [
+    { name = "patient", path = "subject.getReferenceKey(Patient)" },
+    { name = "at", path = "onset.ofType(dateTime)" },
+]
+"""
+"""A view of diagnoses with their dates, for a task's `[[views]]`."""
+
+
+def spoilt(document: str, old: str, new: str) -> bytes:
+    """A task file with one thing changed, which must stand in it."""
+    assert old in document
+    return document.replace(old, new, 1).encode()
